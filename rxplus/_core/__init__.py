@@ -1,0 +1,1 @@
+"""Decisions without I/O: no asyncio, no threads, no sockets, no Rx."""

@@ -1,0 +1,216 @@
+"""A bounded buffer of messages, and what it does when it is full."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from enum import Enum, auto
+from typing import Generic, TypeAlias, TypeVar
+
+from rxplus._core.losses import LossReason
+from rxplus.config import Buffer, OnFull
+
+__all__ = ["LatestOutbox", "Outbox", "Parcel", "Put", "make_outbox"]
+
+T = TypeVar("T")
+
+Parcel: TypeAlias = tuple[T, int]
+"""A message in a buffer, and its size in bytes."""
+
+
+OnLost: TypeAlias = Callable[[int, LossReason], None]
+"""Hears how many messages were dropped, and why."""
+
+
+class Put(Enum):
+    """What :meth:`Outbox.put` did."""
+
+    TAKEN = auto()
+    FULL = auto()
+    """Nothing: the caller is to wait, or to raise."""
+    OVERRUN = auto()
+    """Everything was dropped, and the connection is to go."""
+
+
+class Outbox(Generic[T]):
+    """First in, first out, within a limit in messages and in bytes.
+
+    An empty outbox takes a message of any size: the limit on bytes bounds what
+    waits, not what can be sent.
+
+    Args:
+        buffer: limits and policy.
+        on_lost: called for what is dropped.
+    """
+
+    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_on_full", "_on_lost", "_queue")
+
+    def __init__(self, buffer: Buffer, on_lost: OnLost) -> None:
+        self._queue: deque[Parcel[T]] = deque()
+        self._bytes = 0
+        self._max_messages = buffer.max_messages
+        self._max_bytes = buffer.max_bytes
+        self._on_full = buffer.overflow.on_full
+        self._on_lost = on_lost
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that waits."""
+        return self._bytes
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message of ``size`` bytes would fit."""
+        waiting = len(self)
+        return not waiting or (
+            waiting < self._max_messages and self._bytes + size <= self._max_bytes
+        )
+
+    def put(self, item: T, size: int) -> Put:
+        """Add a message at the end, or do what the policy says."""
+        waiting = len(self._queue)
+        if waiting and (waiting >= self._max_messages or self._bytes + size > self._max_bytes):
+            return self._overflow(item, size)
+        self._queue.append((item, size))
+        self._bytes += size
+        return Put.TAKEN
+
+    def force(self, item: T, size: int) -> None:
+        """Add a message at the end, whatever the limits."""
+        self._queue.append((item, size))
+        self._bytes += size
+
+    def take(self, max_bytes: int) -> list[Parcel[T]]:
+        """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
+        if self._bytes <= max_bytes:
+            return self.clear()
+        taken = [self._pop()]
+        left = max_bytes - taken[0][1]
+        while len(self) and (size := self._first()[1]) <= left:
+            taken.append(self._pop())
+            left -= size
+        self._bytes -= sum(size for _, size in taken)
+        return taken
+
+    def restore(self, parcels: list[Parcel[T]]) -> None:
+        """Put back at the front what was taken and could not be sent.
+
+        The limits do not apply: these messages were accepted already.
+        """
+        self._queue.extendleft(reversed(parcels))
+        self._bytes += sum(size for _, size in parcels)
+
+    def clear(self) -> list[Parcel[T]]:
+        """Remove all messages and return them."""
+        everything = list(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+        return everything
+
+    def _pop(self) -> Parcel[T]:
+        return self._queue.popleft()
+
+    def _first(self) -> Parcel[T]:
+        return self._queue[0]
+
+    def _overflow(self, item: T, size: int) -> Put:
+        match self._on_full:
+            case OnFull.DROP_OLDEST:
+                self._drop_oldest(size)
+                self.force(item, size)
+                return Put.TAKEN
+            case OnFull.DROP_NEWEST:
+                self._on_lost(1, LossReason.OVERFLOW)
+                return Put.TAKEN
+            case OnFull.DISCONNECT:
+                self._on_lost(len(self.clear()) + 1, LossReason.OVERFLOW)
+                return Put.OVERRUN
+        # block and error; latest has an outbox of its own.
+        return Put.FULL
+
+    def _drop_oldest(self, size: int) -> None:
+        dropped = 0
+        while not self.has_room(size):
+            self._bytes -= self._pop()[1]
+            dropped += 1
+        self._on_lost(dropped, LossReason.OVERFLOW)
+
+
+class LatestOutbox(Outbox[T]):
+    """An outbox in which a message replaces the waiting one with the same key.
+
+    It takes the newer one's place at the end, so that what goes out is in the
+    order in which it was put.
+
+    Args:
+        buffer: limits.
+        on_lost: called for what is replaced, and for the oldest when there are
+            too many keys.
+        key: what makes two messages the same thing.
+    """
+
+    __slots__ = ("_by_key", "_key")
+
+    def __init__(self, buffer: Buffer, on_lost: OnLost, key: Callable[[T], Hashable]) -> None:
+        super().__init__(buffer, on_lost)
+        self._key = key
+        self._by_key: OrderedDict[Hashable, Parcel[T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def put(self, item: T, size: int) -> Put:
+        key = self._key(item)
+        stale = self._by_key.pop(key, None)
+        if stale is not None:
+            self._bytes -= stale[1]
+            self._on_lost(1, LossReason.CONFLATED)
+        if not self.has_room(size):
+            self._drop_oldest(size)
+        self._by_key[key] = (item, size)
+        self._bytes += size
+        return Put.TAKEN
+
+    def restore(self, parcels: list[Parcel[T]]) -> None:
+        replaced = 0
+        for item, size in reversed(parcels):
+            key = self._key(item)
+            if key in self._by_key:
+                replaced += 1
+                continue
+            self._by_key[key] = (item, size)
+            self._bytes += size
+            self._by_key.move_to_end(key, last=False)
+        if replaced:
+            self._on_lost(replaced, LossReason.CONFLATED)
+
+    def clear(self) -> list[Parcel[T]]:
+        everything = list(self._by_key.values())
+        self._by_key.clear()
+        self._bytes = 0
+        return everything
+
+    def _pop(self) -> Parcel[T]:
+        return self._by_key.popitem(last=False)[1]
+
+    def _first(self) -> Parcel[T]:
+        return next(iter(self._by_key.values()))
+
+
+def make_outbox(buffer: Buffer, on_lost: OnLost, payload: Callable[[T], str | bytes]) -> Outbox[T]:
+    """Make the outbox that the policy asks for.
+
+    Args:
+        buffer: limits and policy.
+        on_lost: called for what is dropped.
+        payload: finds, in what is put, the message that the policy's key looks at.
+    """
+    overflow = buffer.overflow
+    if overflow.on_full is not OnFull.LATEST:
+        return Outbox(buffer, on_lost)
+    key = overflow.key
+    if key is None:
+        return LatestOutbox(buffer, on_lost, lambda _: None)
+    return LatestOutbox(buffer, on_lost, lambda item: key(payload(item)))
