@@ -1,0 +1,219 @@
+"""Who gets which message: from a server's mailbox to its peers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from rxplus._core.losses import LossReason
+from rxplus._core.outbox import Outbox, Parcel, Put, make_outbox
+from rxplus._core.routing import Channel, Routes
+from rxplus._engine.hub import Hub
+from rxplus._engine.mailbox import Mailbox
+from rxplus._engine.session import Session
+from rxplus._engine.signal import Signal
+from rxplus.config import Buffer, OnFull, Overflow
+from rxplus.transport import Connection, Listener, Payload
+
+__all__ = ["FanOut", "Member", "Outgoing"]
+
+_BATCH = 256 * 1024
+"""Most bytes that are fanned out in one go, before other work gets its turn."""
+
+
+class Member:
+    """One connected peer, and the source of what is sent to it."""
+
+    __slots__ = ("_on_taken", "channel", "clogged", "connection", "outbox", "session", "user")
+
+    session: Session
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel: Channel[Member],
+        user: str | None,
+        outbox: Outbox[Payload],
+        on_taken: Callable[[Member], None],
+    ) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.user = user
+        self.outbox = outbox
+        self.clogged = False
+        """Whether more waits than may, under a policy that pushes back."""
+        self._on_taken = on_taken
+
+    def __len__(self) -> int:
+        return len(self.outbox)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def take(self, max_bytes: int) -> list[Parcel[Payload]]:
+        """Remove messages from the front."""
+        parcels = self.outbox.take(max_bytes)
+        if self.clogged and self.outbox.has_room(0):
+            self.clogged = False
+            self._on_taken(self)
+        return parcels
+
+    def restore(self, parcels: list[Parcel[Payload]]) -> None:
+        """Put back at the front what could not be sent."""
+        self.outbox.restore(parcels)
+
+
+class Outgoing(NamedTuple):
+    """A message on its way to a path, or to one member."""
+
+    target: str | Member
+    payload: Payload
+
+
+class FanOut:
+    """Takes messages out of a mailbox and gives them to the members they are for.
+
+    Made in any thread; everything but the mailbox is then used on the loop
+    thread only.
+
+    Args:
+        hub: of the server.
+        routes: who is on which path.
+        buffer: limits of what waits for each member, and in all.
+    """
+
+    def __init__(self, hub: Hub[Any], routes: Routes[Member], buffer: Buffer) -> None:
+        self._hub = hub
+        self._routes = routes
+        self._buffer = buffer
+        self.mailbox: Mailbox[Outgoing] = Mailbox(
+            hub.runtime,
+            hub.lease,
+            _intake(buffer),
+            name=hub.name,
+            payload=lambda outgoing: outgoing.payload,
+            on_ready=self._on_mail,
+            on_overrun=lambda: None,
+        )
+        self.listener: Listener
+        # While a member is clogged nothing is taken from the mailbox, so that it
+        # fills up and pushes back on whoever sends.
+        self._clogged: set[Member] = set()
+        self._scheduled = False
+        self._emptied = Signal()
+
+    def member(self, connection: Connection, channel: Channel[Member], user: str | None) -> Member:
+        """Make a member, whose session is still to be set."""
+        lost = partial(self._lost, channel.path)
+        outbox: Outbox[Payload] = make_outbox(self._buffer, lost, lambda payload: payload)
+        return Member(connection, channel, user, outbox, self._unclog)
+
+    def forget(self, member: Member) -> None:
+        """Report what a member that has left did not get."""
+        unsent = len(member.outbox.clear())
+        if unsent:
+            self._lost(member.channel.path, unsent, LossReason.DISCONNECTED)
+        self._unclog(member)
+
+    async def drained(self) -> None:
+        """Wait until everything in the mailbox is on its way to the members."""
+        self._on_mail()
+        while len(self.mailbox):
+            await self._emptied.wait()
+
+    def discard(self) -> None:
+        """Report what is still in the mailbox as lost."""
+        left = Counter(_name_of(outgoing.target) for outgoing in self.mailbox.clear())
+        for path, count in left.items():
+            self._lost(path, count, LossReason.CLOSED)
+
+    def _on_mail(self) -> None:
+        if not self._scheduled:
+            self._fan_out()
+
+    def _resume(self) -> None:
+        self._scheduled = False
+        self._fan_out()
+
+    def _fan_out(self) -> None:
+        """Hand one batch to the members; come back for the rest in turns with other work."""
+        if not self._clogged:
+            parcels = self.mailbox.take(_BATCH)
+            for target, group in groupby(parcels, key=_target):
+                self._send(target, [(outgoing.payload, size) for outgoing, size in group])
+        if not len(self.mailbox):
+            self._emptied.send()
+        elif not self._clogged and not self._scheduled:
+            self._scheduled = True
+            self._hub.lease.loop.call_soon(self._resume)
+
+    def _send(self, target: str | Member, parcels: list[Parcel[Payload]]) -> None:
+        members = self._members_at(target)
+        if not members:
+            self._lost(_name_of(target), len(parcels), LossReason.NO_PEER)
+            return
+        ready = []
+        for member in members:
+            if member.session.clear:
+                ready.append(member.connection)
+            else:
+                self._queue(member, parcels)
+        if ready:
+            self.listener.broadcast(ready, [payload for payload, _ in parcels])
+            stats = self._hub.stats
+            stats.messages_out += len(ready) * len(parcels)
+            stats.bytes_out += len(ready) * sum(size for _, size in parcels)
+
+    def _members_at(self, target: str | Member) -> Collection[Member]:
+        if isinstance(target, Member):
+            return () if target.session.end else (target,)
+        channel = self._routes.get(target)
+        return () if channel is None else channel.members
+
+    def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
+        """Let messages wait for a peer that cannot take them now."""
+        for payload, size in parcels:
+            try:
+                verdict = member.outbox.put(payload, size)
+            except Exception as exc:  # noqa: BLE001 - the key of a policy is the user's code
+                self._hub.report(exc, "the key of Overflow.latest raised")
+                self._lost(member.channel.path, 1, LossReason.OVERFLOW)
+                continue
+            if verdict is Put.FULL:
+                # It was accepted when it was put into the mailbox.
+                member.outbox.force(payload, size)
+                member.clogged = True
+                self._clogged.add(member)
+            elif verdict is Put.OVERRUN:
+                member.connection.abort()
+
+    def _unclog(self, member: Member) -> None:
+        if member in self._clogged:
+            self._clogged.discard(member)
+            self._on_mail()
+
+    def _lost(self, path: str, count: int, reason: LossReason) -> None:
+        self._hub.lost(path, {reason: count})
+
+
+def _intake(buffer: Buffer) -> Buffer:
+    """Limits of what waits to be fanned out.
+
+    Only the policies that push back on the sender make sense here; the others
+    are about one slow peer, and apply to its own outbox.
+    """
+    if buffer.overflow.on_full in (OnFull.BLOCK, OnFull.ERROR):
+        return buffer
+    return replace(buffer, overflow=Overflow.block())
+
+
+def _target(parcel: Parcel[Outgoing]) -> str | Member:
+    return parcel[0].target
+
+
+def _name_of(target: str | Member) -> str:
+    return target.channel.path if isinstance(target, Member) else target

@@ -1,0 +1,285 @@
+"""What every component is made of, beneath its Rx face.
+
+A hub does not know the component it belongs to, and nothing on the loop does:
+a component that its user has dropped can be collected, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from reactivex import abc
+
+from rxplus._core.losses import Loss, LossReason
+from rxplus._core.stats import Stats
+from rxplus._engine.delivery import Delivery, Direct, Scheduled
+from rxplus._engine.stream import Stream
+from rxplus.config import Limits, Timeouts
+from rxplus.errors import RxException, WouldDeadlockError
+from rxplus.runtime import Event, Lease, Runtime
+from rxplus.telemetry import Probe, Telemetry
+
+__all__ = ["Engine", "Hub"]
+
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """What does a component's work on the loop."""
+
+    async def shutdown(self, timeout: float) -> None:
+        """Send what is queued, close the connections and let go of everything.
+
+        Takes about ``timeout`` seconds at the most, and raises nothing.
+        """
+
+
+class _Phase(Enum):
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Hub(Generic[T]):
+    """Streams, counters, log and life of one component.
+
+    Args:
+        kind: ``"server"``, ``"client"`` or ``"group"``.
+        name: of the component.
+        runtime: where it runs.
+        timeouts: how long shutting down may take.
+        limits: for subscribers.
+        scheduler: where subscribers run; ``None`` is the loop thread.
+        telemetry: where logs, traces and metrics go.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        *,
+        runtime: Runtime,
+        timeouts: Timeouts,
+        limits: Limits,
+        scheduler: abc.SchedulerBase | None,
+        telemetry: Telemetry,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.runtime = runtime
+        self.timeouts = timeouts
+        self.limits = limits
+        self.stats = Stats()
+        self.started = runtime.now()
+        self.lease: Lease = runtime.acquire()
+        self.probe: Probe = telemetry.probe(kind, name, self.stats)
+        self.on_room: Callable[[], None] = _nothing
+        self.deliver = self._delivery(scheduler)
+        self.seal: Callable[[], None] = _nothing
+
+        # The watch of the streams: see stream.Watch.
+        self.now = runtime.now
+        self.threshold = math.inf if limits.slow_callback is None else limits.slow_callback
+        self.messages: Stream[T] = self.stream()
+        self.errors: Stream[RxException] = self.stream()
+        self.losses: Stream[Loss] = self.stream()
+        self._side_streams: list[Stream[Any]] = []
+
+        self._engine: Engine | None = None
+        self._phase = _Phase.OPEN
+        self._phase_lock = runtime.lock()
+        self._closed: Event = runtime.event()
+        self._shutdown_task: asyncio.Task[None] | None = None
+        self._forget_exit = runtime.at_exit(self._on_exit)
+
+    def _delivery(self, scheduler: abc.SchedulerBase | None) -> Delivery:
+        if scheduler is None:
+            return Direct()
+        limit = self.limits.max_undelivered
+        return Scheduled(scheduler, self.runtime.lock(), self.lease, limit, self._tell_of_room)
+
+    def _tell_of_room(self) -> None:
+        # Looked up when it happens: the engine sets the hook later.
+        self.on_room()
+
+    def stream(self) -> Stream[Any]:
+        """Make a further stream with this component's care for subscribers."""
+        return Stream(self.runtime.lock(), self)
+
+    def side_stream(self) -> Stream[Any]:
+        """Make a stream that completes when the component is closed."""
+        stream = self.stream()
+        self._side_streams.append(stream)
+        return stream
+
+    def into(self, stream: Stream[Any]) -> Callable[[Any], None]:
+        """Return the shortest way to have a value emitted where subscribers run."""
+        if isinstance(self.deliver, Direct):
+            return stream.emit
+        return partial(self.deliver, stream.emit)
+
+    # ── blocking calls ────────────────────────────────────────────────────────────────────
+
+    def call(self, start: Callable[[], Awaitable[None]], what: str) -> None:
+        """Run a coroutine function on the loop and wait for it.
+
+        Raises:
+            WouldDeadlockError: called on the loop thread itself.
+            BaseException: whatever the coroutine raised.
+        """
+        if self.lease.in_loop():
+            raise WouldDeadlockError(
+                f"{self.name}: {what} waits for the loop thread and cannot be called on it; "
+                "call it from another thread, or give the component a runtime of its own"
+            )
+        outcome: list[BaseException | None] = []
+        done = self.runtime.event()
+
+        async def run() -> None:
+            try:
+                await start()
+            except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
+                outcome.append(exc)
+            else:
+                outcome.append(None)
+            finally:
+                done.set()
+
+        tasks: list[asyncio.Task[None]] = []
+        if not self.lease.call_soon(lambda: tasks.append(self.lease.loop.create_task(run()))):
+            raise RuntimeError(f"{self.name}: its loop has ended")
+        done.wait()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def wait_closed(self, timeout: float | None) -> bool:
+        """Wait until everything has been let go of. On the loop thread it only looks.
+
+        Returns:
+            Whether it has.
+        """
+        if self.lease.in_loop():
+            return self._closed.is_set()
+        started = self.runtime.now()
+        if not self._closed.wait(timeout):
+            return False
+        left = None if timeout is None else max(0.0, timeout - (self.runtime.now() - started))
+        return self.lease.join(left)
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has begun to close it."""
+        return self._phase is _Phase.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything has been let go of."""
+        return self._phase is _Phase.CLOSED
+
+    def run(self, engine: Engine) -> None:
+        """Say what is to be shut down at the end."""
+        self._engine = engine
+
+    def begin_close(self, timeout: float | None = None, error: Exception | None = None) -> None:
+        """Start to shut down, once. Any thread; does not wait.
+
+        Args:
+            timeout: seconds for sending and closing; ``None`` takes the configured time.
+            error: what the streams end with; ``None`` completes them.
+        """
+        with self._phase_lock:
+            if self._phase is not _Phase.OPEN:
+                return
+            self._phase = _Phase.CLOSING
+        self.seal()
+        given = self.timeouts.close if timeout is None else timeout
+        self.lease.call_soon(self._start_shutdown, given, error)
+
+    def _start_shutdown(self, timeout: float, error: Exception | None) -> None:
+        self._shutdown_task = self.lease.loop.create_task(
+            self._shutdown(timeout, error), name=f"{self.name} shutdown"
+        )
+
+    async def _shutdown(self, timeout: float, error: Exception | None) -> None:
+        try:
+            if self._engine is not None:
+                await self._engine.shutdown(timeout)
+        finally:
+            self._finish(error)
+
+    def _finish(self, error: Exception | None) -> None:
+        self._phase = _Phase.CLOSED
+        self._forget_exit()
+        if error is None:
+            self.probe.info("closed", f"{self.name} closed")
+        else:
+            self.probe.error("failed", f"{self.name} failed: {error}", exception=error)
+        self.deliver(self.messages.finish, error)
+        for stream in (*self._side_streams, self.losses, self.errors):
+            self.deliver(stream.finish, None)
+        self.probe.close()
+        self.lease.release()
+        self._closed.set()
+
+    def _on_exit(self) -> Callable[[], bool]:
+        self.begin_close(self.timeouts.exit)
+        return partial(self.wait_closed, self.timeouts.exit + 1.0)
+
+    # ── what happens, loop thread ─────────────────────────────────────────────────────────
+
+    def report(self, error: BaseException, note: str, **attributes: Any) -> None:
+        """Report a failure that does not end the component."""
+        self.stats.errors += 1
+        self.probe.warning("error", f"{note}: {error}", exception=error, **attributes)
+        self.deliver(self.errors.emit, RxException(error, self.name, note))
+
+    def lost(self, path: str, losses: Mapping[LossReason, int]) -> None:
+        """Report messages that will not be delivered."""
+        for reason, count in losses.items():
+            self.stats.losses[reason.value] += count
+            self.probe.warning(
+                "messages_lost",
+                f"{count} messages for {path} lost: {reason}",
+                path=path,
+                reason=reason.value,
+                count=count,
+            )
+            self.deliver(self.losses.emit, Loss(path, reason, count))
+
+    # ── stream.Watch ──────────────────────────────────────────────────────────────────────
+
+    def failed(self, observer: abc.ObserverBase[Any], error: BaseException) -> None:
+        """An observer raised: say so, where another observer can hear it."""
+        note = f"subscriber {_callback_name(observer)} raised"
+        if observer in self.errors:
+            # Told on `errors` it would raise again, for ever.
+            self.probe.error("error", f"{note}: {error}", exception=error)
+        else:
+            self.report(error, note)
+
+    def slow(self, observer: abc.ObserverBase[Any], seconds: float) -> None:
+        """An observer held up the thread it runs on."""
+        name = _callback_name(observer)
+        self.probe.warning(
+            "slow_subscriber",
+            f"subscriber {name} took {seconds:.3f} s; meanwhile nothing is sent or received",
+            callback=name,
+            seconds=seconds,
+        )
+
+
+def _nothing() -> None:
+    """Stand in for a hook that has not been set."""
+
+
+def _callback_name(observer: abc.ObserverBase[Any]) -> str:
+    callback = getattr(observer, "_on_next", observer)
+    callback = getattr(callback, "func", callback)
+    return getattr(callback, "__qualname__", None) or type(callback).__qualname__

@@ -1,0 +1,170 @@
+"""How messages get from any thread to the loop: bounded, ordered, one wake-up per burst."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rxplus._core.losses import LossReason
+from rxplus._core.outbox import Parcel, Put, make_outbox
+from rxplus.config import Buffer, OnFull
+from rxplus.errors import BufferFullError, ComponentClosedError
+from rxplus.runtime import Event, Lease, Runtime
+
+__all__ = ["Mailbox"]
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """An outbox that any thread may put into and the loop thread takes from.
+
+    Args:
+        runtime: gives lock, event and clock.
+        lease: the loop to wake.
+        buffer: limits and policy.
+        name: of the component, for error messages.
+        payload: finds the message in what is put.
+        on_ready: called on the loop when there is something to take, or to hear of.
+        on_overrun: called on the loop when the policy says to disconnect.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        buffer: Buffer,
+        *,
+        name: str,
+        payload: Callable[[T], str | bytes],
+        on_ready: Callable[[], None],
+        on_overrun: Callable[[], None],
+    ) -> None:
+        self._now = runtime.now
+        self._lease = lease
+        self._overflow = buffer.overflow
+        self._name = name
+        self._on_ready = on_ready
+        self._on_overrun = on_overrun
+        self._lock = runtime.lock()
+        # Below: guarded by the lock.
+        self._losses: Counter[LossReason] = Counter()
+        self._outbox = make_outbox(buffer, self._note_loss, payload)
+        self._woken = False
+        self._sealed = False
+        # Set while there may be room; who finds none clears it.
+        self._room: Event = runtime.event()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return len(self._outbox)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that waits."""
+        return self._outbox.bytes
+
+    # ── any thread ────────────────────────────────────────────────────────────────────────
+
+    def put(self, item: T, size: int) -> None:
+        """Add a message, or do what the policy says. Wakes the loop once per burst.
+
+        Raises:
+            BufferFullError: full, under the policy ``error``, or ``block`` when
+                the time is over or the caller is on the loop thread.
+            ComponentClosedError: :meth:`seal` has been called.
+        """
+        if self._put(item, size) is Put.FULL:
+            if self._overflow.on_full is OnFull.ERROR:
+                raise BufferFullError(f"{self._name}: {self._fill()} wait to be sent")
+            self._put_when_room(item, size)
+
+    def seal(self) -> None:
+        """Take no more messages. Those who wait for room get an error."""
+        with self._lock:
+            self._sealed = True
+            self._room.set()
+
+    # ── loop thread ───────────────────────────────────────────────────────────────────────
+
+    def take(self, max_bytes: int) -> list[Parcel[T]]:
+        """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
+        with self._lock:
+            taken = self._outbox.take(max_bytes)
+            if self._waiting:
+                self._room.set()
+            return taken
+
+    def restore(self, parcels: list[Parcel[T]]) -> None:
+        """Put back at the front what could not be sent."""
+        with self._lock:
+            self._outbox.restore(parcels)
+
+    def clear(self) -> list[T]:
+        """Remove all messages and return them."""
+        with self._lock:
+            dropped = [item for item, _ in self._outbox.clear()]
+            self._room.set()
+            return dropped
+
+    def take_losses(self) -> Counter[LossReason]:
+        """Return what the policy dropped since the last call."""
+        with self._lock:
+            losses, self._losses = self._losses, Counter()
+            return losses
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────
+
+    def _put(self, item: T, size: int) -> Put:
+        with self._lock:
+            if self._sealed:
+                raise ComponentClosedError(f"{self._name} is closed")
+            verdict = self._outbox.put(item, size)
+            if verdict is Put.FULL:
+                # Under the lock, so that it undoes no set() that came after.
+                self._room.clear()
+                return verdict
+            wake = not self._woken
+            self._woken = True
+        if wake:
+            self._lease.call_soon(self._wake)
+        if verdict is Put.OVERRUN:
+            self._lease.call_soon(self._on_overrun)
+        return verdict
+
+    def _wake(self) -> None:
+        # Reset before anything is taken: who puts after this wakes the loop again. Under
+        # the lock, or a put that is under way would overwrite it and nobody wake the loop.
+        with self._lock:
+            self._woken = False
+        self._on_ready()
+
+    def _put_when_room(self, item: T, size: int) -> None:
+        if self._lease.in_loop():
+            raise BufferFullError(
+                f"{self._name}: {self._fill()} wait to be sent, and a callback on the loop "
+                "thread cannot wait for them"
+            )
+        timeout = self._overflow.timeout
+        deadline = None if timeout is None else self._now() + timeout
+        with self._lock:
+            self._waiting += 1
+        try:
+            while True:
+                if self._put(item, size) is not Put.FULL:
+                    return
+                left = None if deadline is None else deadline - self._now()
+                if (left is not None and left <= 0) or not self._room.wait(left):
+                    raise BufferFullError(
+                        f"{self._name}: {self._fill()} still wait to be sent after {timeout} s"
+                    )
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _fill(self) -> str:
+        return f"{len(self._outbox)} messages ({self._outbox.bytes} bytes)"
+
+    def _note_loss(self, count: int, reason: LossReason) -> None:
+        self._losses[reason] += count

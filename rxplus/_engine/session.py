@@ -1,0 +1,232 @@
+"""One connection, both ways. Servers and clients share it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rxplus._core.outbox import Parcel
+from rxplus._core.stats import Stats
+from rxplus._engine.hub import Hub
+from rxplus._engine.signal import Signal
+from rxplus.datatypes import WSDatatype
+from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
+from rxplus.transport import CloseInfo, Connection, Payload
+
+__all__ = ["Session", "Source", "payload_size"]
+
+_BATCH = 256 * 1024
+"""Most bytes that are handed to a connection at once."""
+
+
+class Source(Protocol):
+    """Where a session takes messages from."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, max_bytes: int) -> list[Parcel[Payload]]:
+        """Remove messages from the front."""
+
+    def restore(self, parcels: list[Parcel[Payload]]) -> None:
+        """Put them back."""
+
+
+def payload_size(payload: Payload) -> int:
+    """Return the size of a message in bytes, as it travels.
+
+    Raises:
+        TypeError: a datatype made something that is not a message.
+        UnicodeEncodeError: the text cannot be sent, since it is not valid Unicode.
+    """
+    if type(payload) is str:
+        return len(payload) if payload.isascii() else len(payload.encode())
+    if isinstance(payload, (str, bytes)):
+        return len(payload.encode()) if isinstance(payload, str) else len(payload)
+    raise TypeError(f"a datatype must package to str or bytes, not {type(payload).__name__}")
+
+
+class Session:
+    """Pumps one connection: its receiver, and the sender of a source's messages.
+
+    Everything here runs on the loop thread.
+
+    Args:
+        connection: the connection, not started.
+        datatype: what its messages are packaged with.
+        source: what is to be sent.
+        hub: of the component.
+        deliver: takes each value that arrives.
+        on_end: hears once how the connection ended.
+    """
+
+    __slots__ = (
+        "_deliver",
+        "_hub",
+        "_on_end",
+        "_progress",
+        "_scheduled",
+        "_stats",
+        "_unpackage",
+        "_unsafe",
+        "connection",
+        "end",
+        "source",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        datatype: WSDatatype,
+        source: Source,
+        hub: Hub[Any],
+        *,
+        deliver: Callable[[Any], None],
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        self.connection = connection
+        self.source = source
+        self.end: CloseInfo | None = None
+        self._unpackage = datatype.unpackage
+        self._unsafe = datatype.unsafe_from_strangers
+        self._hub = hub
+        self._stats: Stats = hub.stats
+        self._deliver = deliver
+        self._on_end = on_end
+        self._scheduled = False
+        self._progress = Signal()
+
+    def start(self, *, trusted: bool) -> None:
+        """Begin to receive and to send.
+
+        Args:
+            trusted: whether somebody vouches for the peer.
+        """
+        self._stats.connections += 1
+        self._stats.connections_opened += 1
+        if self._unsafe and not trusted and not is_loopback(self.connection):
+            self._warn_unsafe()
+        self.connection.start(self)
+        self.pump()
+
+    # ── in: the connection's Receiver ─────────────────────────────────────────────────────
+
+    def on_message(self, message: Payload) -> None:
+        stats = self._stats
+        stats.messages_in += 1
+        stats.bytes_in += payload_size(message)
+        try:
+            value = self._unpackage(message)
+        except Exception as exc:  # noqa: BLE001 - a datatype may be the user's
+            self._undecodable(message, exc)
+            return
+        self._deliver(value)
+        if self._hub.deliver.full:
+            self.connection.pause_reading()
+
+    def on_writable(self) -> None:
+        self.pump()
+
+    def on_closed(self, info: CloseInfo) -> None:
+        self.end = info
+        self._stats.connections -= 1
+        self._progress.send()
+        self._on_end(info)
+
+    def _undecodable(self, message: Payload, exc: Exception) -> None:
+        kind = "text" if isinstance(message, str) else "binary"
+        error = DecodeError(f"{kind} message of {payload_size(message)} bytes: {exc}")
+        error.__cause__ = exc
+        path = self.connection.request.path
+        self._hub.report(error, f"cannot unpackage a message on {path}", path=path)
+
+    # ── out ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def clear(self) -> bool:
+        """Whether a message handed over now would be written at once, after nothing else."""
+        return not len(self.source) and self.connection.writable
+
+    def pump(self) -> None:
+        """Send what the source has, one batch at a time, as long as it can be written."""
+        if self._scheduled or self.end is not None:
+            return
+        if len(self.source) and self.connection.writable:
+            self._send_batch()
+            if len(self.source):
+                # In turns with reading, and with other connections.
+                self._scheduled = True
+                self._hub.lease.loop.call_soon(self._resume)
+        if not len(self.source):
+            self._progress.send()
+
+    def _resume(self) -> None:
+        self._scheduled = False
+        self.pump()
+
+    def _send_batch(self) -> None:
+        parcels = self.source.take(_BATCH)
+        try:
+            self.connection.send([payload for payload, _ in parcels])
+        except ConnectionClosedError:
+            # on_closed() follows, and decides what becomes of them.
+            self.source.restore(parcels)
+        else:
+            self.count_sent(len(parcels), sum(size for _, size in parcels))
+
+    def count_sent(self, messages: int, size: int) -> None:
+        """Count what the connection took."""
+        self._stats.messages_out += messages
+        self._stats.bytes_out += size
+
+    # ── end ───────────────────────────────────────────────────────────────────────────────
+
+    async def close(self, code: int, reason: str, timeout: float) -> None:
+        """Send what is queued, do the closing handshake, and abort when time is over.
+
+        Returns when the connection has ended.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self.drained()
+                await self.connection.close(code, reason)
+                # What arrived before the end may wait for subscribers that are behind.
+                await self._ended()
+        except TimeoutError:
+            self.connection.abort()
+            await self._ended()
+
+    async def _ended(self) -> None:
+        while self.end is None:
+            await self._progress.wait()
+
+    async def drained(self) -> None:
+        """Wait until everything queued was handed to the connection, or it has ended."""
+        while len(self.source) and self.end is None:
+            await self._progress.wait()
+
+    def _warn_unsafe(self) -> None:
+        peer = self.connection.remote_address
+        message = (
+            f"{self._hub.name}: unpickling messages of {peer}, which is neither local nor "
+            "authenticated, runs whatever code they name; use 'json', WSObject(key=...) or "
+            "WSObject(allow=...), or authenticate peers"
+        )
+        try:
+            warnings.warn(UnsafePickleWarning(message), stacklevel=1)
+        except UnsafePickleWarning as exc:
+            # Under "error" filters: nobody is above us to catch it.
+            self._hub.report(exc, "unsafe datatype")
+
+
+def is_loopback(connection: Connection) -> bool:
+    """Tell whether the other side is on this machine."""
+    address = connection.remote_address
+    if address is None:
+        return False
+    try:
+        return ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+    except ValueError:
+        return address[0] == "localhost"

@@ -1,0 +1,224 @@
+"""The Rx side of the engine: sending values to observers, safely."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Generic, Protocol, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from rxplus.runtime import Lock
+
+__all__ = ["StateStream", "Stream", "Watch"]
+
+T = TypeVar("T")
+
+
+class Watch(Protocol):
+    """Hears about observers that misbehave."""
+
+    threshold: float
+    """Seconds that an observer may take."""
+
+    def now(self) -> float:
+        """Tell the time, in seconds."""
+        ...
+
+    def failed(self, observer: abc.ObserverBase[Any], error: BaseException) -> None:
+        """An observer raised."""
+
+    def slow(self, observer: abc.ObserverBase[Any], seconds: float) -> None:
+        """An observer took longer than the threshold."""
+
+
+class Stream(Observable[T]):
+    """A hot observable that values are pushed into.
+
+    An observer that raises is reported and stays subscribed; the others get the
+    value. Subscribing and disposing work from any thread; ``emit`` and
+    ``finish`` are called from one thread at a time.
+
+    Args:
+        lock: guards the set of observers, never held while one is called.
+        watch: hears about observers that raise or dawdle.
+    """
+
+    def __init__(self, lock: Lock, watch: Watch) -> None:
+        super().__init__()
+        self._guard = lock
+        self._watch = watch
+        # Replaced, never changed, so that emitting needs neither lock nor copy.
+        self._observers: tuple[abc.ObserverBase[T], ...] = ()
+        self._stopped = False
+        self._error: Exception | None = None
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._observers)
+
+    def __contains__(self, observer: object) -> bool:
+        return observer in self._observers
+
+    def emit(self, value: T) -> None:
+        """Give a value to every observer."""
+        watch = self._watch
+        for observer in self._observers:
+            started = watch.now()
+            try:
+                observer.on_next(value)
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - a subscriber may raise anything
+                # sys.exit() in a subscriber would otherwise end a read half-way.
+                watch.failed(observer, exc)
+            took = watch.now() - started
+            if took > watch.threshold:
+                watch.slow(observer, took)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the stream: complete it, or fail it with ``error``. Only the first end counts."""
+        with self._guard:
+            if self._stopped:
+                return
+            self._stopped, self._error = True, error
+            observers, self._observers = self._observers, ()
+        for observer in observers:
+            try:
+                observer.on_completed() if error is None else observer.on_error(error)
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit()
+                # An observer without on_error raises what it is given: Rx's default.
+                if exc is not error:
+                    self._watch.failed(observer, exc)
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return self.attach(observer)
+
+    def attach(self, observer: abc.ObserverBase[T]) -> abc.DisposableBase:
+        """Subscribe an observer that has been wrapped by Rx already."""
+        with self._guard:
+            stopped = self._stopped
+            if not stopped:
+                self._observers = (*self._observers, observer)
+        if not stopped:
+            return Disposable(lambda: self._detach(observer))
+        if self._error is None:
+            observer.on_completed()
+        else:
+            observer.on_error(self._error)
+        return Disposable()
+
+    def _detach(self, observer: abc.ObserverBase[T]) -> None:
+        with self._guard:
+            self._observers = tuple(one for one in self._observers if one is not observer)
+
+
+class StateStream(Observable[T]):
+    """A stream that begins, for each observer, with the current value.
+
+    The first value comes in the subscriber's thread while the next may come in
+    another; each observer still sees them in the order in which they happened,
+    without a lock being held while it is called.
+
+    Args:
+        lock: guards value and mailboxes.
+        watch: hears about observers that raise or dawdle.
+        value: the first value.
+    """
+
+    def __init__(self, lock: Lock, watch: Watch, value: T) -> None:
+        super().__init__()
+        self._guard = lock
+        self._watch = watch
+        self._value: T = value
+        self._stopped = False
+        self._inboxes: list[_Inbox[T]] = []
+
+    @property
+    def value(self) -> T:
+        """The current value."""
+        return self._value
+
+    def emit(self, value: T) -> None:
+        """Change the value, and tell every observer."""
+        self._post(value=value)
+
+    def finish(self, _: None = None) -> None:
+        """End the stream."""
+        self._post(done=True)
+
+    def _post(self, *, value: T | None = None, done: bool = False) -> None:
+        with self._guard:
+            if self._stopped:
+                return
+            inboxes = tuple(self._inboxes)
+            if done:
+                self._stopped = True
+                self._inboxes.clear()
+            else:
+                self._value = value  # type: ignore[assignment]  # given whenever not done
+            for inbox in inboxes:
+                inbox.push(value, done)
+        for inbox in inboxes:
+            inbox.drain(timed=True)
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        inbox: _Inbox[T] = _Inbox(observer, self._guard, self._watch)
+        with self._guard:
+            inbox.push(self._value, False)
+            if self._stopped:
+                inbox.push(None, True)
+            else:
+                self._inboxes.append(inbox)
+        inbox.drain(timed=False)
+        return Disposable(lambda: self._detach(inbox))
+
+    def _detach(self, inbox: _Inbox[T]) -> None:
+        with self._guard:
+            if inbox in self._inboxes:
+                self._inboxes.remove(inbox)
+
+
+class _Inbox(Generic[T]):
+    """What one observer has yet to see. Whoever finds it undrained drains it."""
+
+    def __init__(self, observer: abc.ObserverBase[T], lock: Lock, watch: Watch) -> None:
+        self._observer = observer
+        self._guard = lock
+        self._watch = watch
+        self._waiting: deque[tuple[Any, bool]] = deque()
+        self._draining = False
+
+    def push(self, value: T | None, done: bool) -> None:
+        """Add a notification. The caller holds the lock."""
+        self._waiting.append((value, done))
+
+    def drain(self, *, timed: bool) -> None:
+        """Notify, unless another thread is at it, which then does it.
+
+        Args:
+            timed: whether to report an observer that dawdles; the thread of one who
+                subscribes is his own to hold up.
+        """
+        watch = self._watch
+        with self._guard:
+            if self._draining:
+                return
+            self._draining = True
+        while True:
+            with self._guard:
+                if not self._waiting:
+                    self._draining = False
+                    return
+                value, done = self._waiting.popleft()
+            started = watch.now()
+            try:
+                self._observer.on_completed() if done else self._observer.on_next(value)
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in Stream.emit()
+                watch.failed(self._observer, exc)
+            took = watch.now() - started
+            if timed and took > watch.threshold:
+                watch.slow(self._observer, took)
