@@ -1,0 +1,1 @@
+"""Implementations of :class:`rxplus.transport.Transport`, beside the interface they share."""

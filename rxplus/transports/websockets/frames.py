@@ -1,0 +1,128 @@
+"""Messages as frames on the wire (RFC 6455, section 5)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from rxplus.transport import Payload
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover - platforms without the library's C extension
+    from websockets.utils import apply_mask
+
+__all__ = [
+    "COPY_LIMIT",
+    "Piece",
+    "apply_mask",
+    "fitting",
+    "joined",
+    "masked",
+    "type_error",
+    "unmasked",
+]
+
+MAX_REASON_BYTES = 123
+"""What a close frame can hold besides its code (RFC 6455, section 5.5)."""
+
+COPY_LIMIT = 2**16
+"""Payloads of at least so many bytes are written as they are, not copied into the batch."""
+
+Piece: TypeAlias = bytes | tuple[bytes, bytes]
+"""What is written at once: bytes, or a large payload and the mask that it still needs.
+
+Masking makes a copy. A copy made when its turn to be written comes can be freed before the next
+is made: for batches of four 1 MiB messages between two threads, 1.0 instead of 0.83 times the
+library's MB/s.
+"""
+
+# First byte (FIN and opcode) and length of every frame whose length fits into one byte.
+_SMALL_TEXT = tuple(bytes((0x81, length)) for length in range(126))
+_SMALL_BINARY = tuple(bytes((0x82, length)) for length in range(126))
+_SMALL_TEXT_MASKED = tuple(bytes((0x81, 0x80 | length)) for length in range(126))
+_SMALL_BINARY_MASKED = tuple(bytes((0x82, 0x80 | length)) for length in range(126))
+
+
+def _long_head(first: int, mask_bit: int, length: int) -> bytes:
+    """Return the start of a frame whose length takes 2 or 8 bytes."""
+    if length < 2**16:
+        return struct.pack("!BBH", first, mask_bit | 126, length)
+    return struct.pack("!BBQ", first, mask_bit | 127, length)
+
+
+def type_error(message: object) -> TypeError:
+    return TypeError(f"a message must be str or bytes, not {type(message).__name__}")
+
+
+def unmasked(messages: Sequence[Payload]) -> list[Piece]:
+    """Serialise messages as a server sends them, into as few pieces as is cheap."""
+    parts: list[Piece] = []
+    large = False
+    for message in messages:
+        if isinstance(message, str):
+            data, first, small = message.encode(), 0x81, _SMALL_TEXT
+        elif isinstance(message, bytes):
+            data, first, small = message, 0x82, _SMALL_BINARY
+        else:
+            raise type_error(message)
+        length = len(data)
+        parts.append(small[length] if length < 126 else _long_head(first, 0, length))
+        parts.append(data)
+        if length >= COPY_LIMIT:
+            large = True
+    return joined(parts, large=large)
+
+
+def masked(messages: Sequence[Payload]) -> list[Piece]:
+    """Serialise messages as a client sends them, into as few pieces as is cheap."""
+    parts: list[Piece] = []
+    large = False
+    # One draw for the batch: a system call per message would cost more than the rest.
+    masks = os.urandom(4 * len(messages))
+    for at, message in enumerate(messages):
+        if isinstance(message, str):
+            data, first, small = message.encode(), 0x81, _SMALL_TEXT_MASKED
+        elif isinstance(message, bytes):
+            data, first, small = message, 0x82, _SMALL_BINARY_MASKED
+        else:
+            raise type_error(message)
+        length = len(data)
+        mask = masks[4 * at : 4 * at + 4]
+        parts.append(small[length] if length < 126 else _long_head(first, 0x80, length))
+        parts.append(mask)
+        if length < COPY_LIMIT:
+            parts.append(apply_mask(data, mask))
+        else:
+            parts.append((data, mask))
+            large = True
+    return joined(parts, large=large)
+
+
+def joined(parts: list[Piece], *, large: bool) -> list[Piece]:
+    """Join parts, but leave large ones alone.
+
+    ``transport.writelines`` would take them all at once, but before CPython 3.12.9 and 3.13.2
+    it does not call ``pause_writing`` (CVE-2024-12254).
+    """
+    if not large:
+        return [b"".join(cast("list[bytes]", parts))]
+    pieces: list[Piece] = []
+    run: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes) and len(part) < COPY_LIMIT:
+            run.append(part)
+            continue
+        pieces.append(b"".join(run))  # the head of this one at least
+        pieces.append(part)
+        run = []
+    pieces.append(b"".join(run))
+    return pieces
+
+
+def fitting(reason: str) -> str:
+    """Cut a reason to what a close frame can hold, between two characters."""
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
