@@ -1,0 +1,313 @@
+"""RxWSClientGroup: one client per path, as one Subject of tagged values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any, Unpack
+
+from reactivex import Observable, abc
+
+from rxplus._core.routing import route_of
+from rxplus._core.stats import Stats
+from rxplus._engine.hub import Hub
+from rxplus._engine.loop_thread import ThreadRuntime
+from rxplus._engine.signal import Signal
+from rxplus._engine.stream import Stream
+from rxplus.client import RxWSClient
+from rxplus.component import Component
+from rxplus.config import ConnCfgLike, ConnConfig
+from rxplus.datatypes import WSDatatype
+from rxplus.errors import ComponentClosedError
+from rxplus.options import ClientKwargs, ClientOptions
+from rxplus.runtime import Runtime
+from rxplus.server import DatatypeByPath, datatype_chooser
+from rxplus.tagged import TaggedData
+
+__all__ = ["RxWSClientGroup"]
+
+_numbers = count(1)
+
+
+class RxWSClientGroup(Component[TaggedData]):
+    """Clients of one server, one per path: what they receive is merged, and tagged with the path.
+
+    ``on_next`` sends a :class:`TaggedData` on the path that is its tag, which is
+    opened when it is not open yet. All clients share one loop thread. A path
+    that ends, or fails, leaves the group; the others go on.
+
+    Args:
+        conn_cfg: ``{"host": ..., "port": ...}``, without a path.
+        datatype: as for a client, or a function from the path to one of these.
+        conn_retry_timeout: as for a client.
+        ping_interval: as for a client.
+        ping_timeout: as for a client.
+        name: in logs and errors; made up when ``None``.
+        buffer_while_disconnected: as for a client. With ``False`` what is sent on a
+            path before its connection is up is lost: see :meth:`open_path`.
+        scheduler: where subscribers run; ``None`` is the loop thread.
+        runtime: where the clients run; ``None`` gives the group a thread of its own.
+        **options: as for a client.
+
+    Raises:
+        ValueError: an argument has a value that cannot be right.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        conn_cfg: ConnCfgLike,
+        datatype: DatatypeByPath = "string",
+        conn_retry_timeout: float = 0.5,
+        ping_interval: float | None = 30.0,
+        ping_timeout: float | None = 30.0,
+        name: str | None = None,
+        buffer_while_disconnected: bool = False,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+        runtime: Runtime | None = None,
+        **options: Unpack[ClientKwargs],
+    ) -> None:
+        given = ClientOptions.of(
+            conn_retry_timeout=conn_retry_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            buffer_while_disconnected=buffer_while_disconnected,
+            **options,
+        )
+        if not isinstance(conn_cfg, ConnConfig) and "path" in conn_cfg:
+            raise ValueError(
+                f"conn_cfg of a group has no path, got {conn_cfg['path']!r}: "
+                "paths are opened by open_path() and on_next()"
+            )
+        config = ConnConfig.of(conn_cfg, path=False)
+        name = name or f"RxWSClientGroup-{next(_numbers)}"
+        runtime = runtime or ThreadRuntime(name)
+        hub: Hub[TaggedData] = Hub(
+            "group",
+            name,
+            runtime=runtime,
+            timeouts=given.timeouts,
+            limits=given.limits,
+            scheduler=scheduler,
+            telemetry=given.telemetry,
+        )
+        super().__init__(hub)
+
+        # A thousand paths are to be one series of each metric, not a thousand.
+        options["telemetry"] = given.telemetry.under(name)
+
+        def make(path: str, datatype: WSDatatype) -> _GroupClient:
+            return _GroupClient(
+                ConnConfig(config.host, config.port, path),
+                datatype,
+                conn_retry_timeout,
+                ping_interval,
+                ping_timeout,
+                f"{name}{route_of(path)}",
+                buffer_while_disconnected,
+                runtime=runtime,
+                **options,
+            )
+
+        self._members = _Members(hub, make, datatype_chooser(datatype))
+        self._clients = self._members.clients
+        hub.run(self._members)
+
+    def on_next(self, value: TaggedData) -> None:
+        """Send a value on the path that is its tag. Any thread.
+
+        Raises:
+            TypeError: not a ``TaggedData``, or the datatype cannot send its data.
+            ValueError: the tag is not a path, or the datatype cannot send the contents.
+            BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            ComponentClosedError: the group is closed.
+        """
+        if not isinstance(value, TaggedData):
+            raise TypeError(f"RxWSClientGroup sends TaggedData, got {type(value).__name__}")
+        client = self._clients.get(value.tag) or self._ensure_client(value.tag)
+        try:
+            client.on_next(value.data)
+        except ComponentClosedError:
+            # That client ended in this very moment; the path can be opened again.
+            self._members.drop(value.tag, client)
+            self._ensure_client(value.tag).on_next(value.data)
+
+    def open_path(self, path: str) -> RxWSClient:
+        """Open a path before anything is sent on it. Any thread.
+
+        Args:
+            path: may have a query, which is sent when connecting and is not part
+                of the tag.
+
+        Returns:
+            The path's client: wait for it with ``wait_connected()``, close it to
+            leave the path.
+
+        Raises:
+            ValueError: not a path.
+            ComponentClosedError: the group is closed.
+        """
+        return self._ensure_client(path)
+
+    @property
+    def connection_state(self) -> Observable[TaggedData]:
+        """Changes of state of every path, as ``TaggedData(path, ConnectionStatus)``."""
+        return self._members.states
+
+    def wait_connected(self, timeout: float | None = None) -> bool:
+        """Wait until every path that is open now has a connection.
+
+        Args:
+            timeout: seconds, for all of them together; ``None`` waits for ever.
+
+        Returns:
+            Whether all have one.
+        """
+        now = self._hub.runtime.now
+        deadline = None if timeout is None else now() + timeout
+        clients = list(self._clients.values())
+        for client in clients:
+            client.wait_connected(None if deadline is None else max(0.0, deadline - now()))
+        return all(client.connected for client in clients)
+
+    def _ensure_client(self, path: str) -> RxWSClient:
+        """Return the client of a path, making it if need be. Any thread."""
+        return self._members.ensure(path)
+
+    def _is_healthy(self) -> bool:
+        return all(client.connected for client in list(self._clients.values()))
+
+    def _stats(self) -> Stats:
+        return self._members.totals()
+
+    def _queued_bytes(self) -> int:
+        return sum(client.queued_bytes for client in list(self._clients.values()))
+
+    def _paths(self) -> dict[str, int]:
+        clients = list(self._clients.items())
+        return {path: int(client.connected) for path, client in clients}
+
+
+class _GroupClient(RxWSClient):
+    """A client that waits to be started until its group listens to it."""
+
+    def _begin(self) -> None:
+        """Do nothing yet."""
+
+    def start(self) -> None:
+        """Begin to connect. Loop thread."""
+        self._supervisor.start()
+
+    def pause_reading(self) -> None:
+        """Read nothing until the group has caught up. Loop thread."""
+        self._supervisor.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on. Loop thread."""
+        self._supervisor.resume_reading()
+
+    def begin_close(self, timeout: float) -> None:
+        """Start to close. Does not wait."""
+        self._hub.begin_close(timeout)
+
+    @property
+    def stats(self) -> Stats:
+        """What it has counted."""
+        return self._hub.stats
+
+    @property
+    def queued_bytes(self) -> int:
+        """The size of what waits to be sent."""
+        return self._queued_bytes()
+
+
+class _Members:
+    """The clients of a group, and the engine that closes them.
+
+    It does not know the group, so that one that is dropped can be collected.
+    """
+
+    def __init__(
+        self,
+        hub: Hub[TaggedData],
+        make: Callable[[str, WSDatatype], _GroupClient],
+        datatype_of: Callable[[str], WSDatatype],
+    ) -> None:
+        self._hub = hub
+        self._make = make
+        self._datatype_of = datatype_of
+        self._lock = hub.runtime.lock()
+        self._left = Signal()
+        self._ended = Stats()
+        self.clients: dict[str, _GroupClient] = {}
+        self.states: Stream[TaggedData] = hub.side_stream()
+        hub.on_room = self._resume_reading
+
+    def ensure(self, path: str) -> _GroupClient:
+        """Return the client of a path, making it if need be. Any thread."""
+        route = route_of(path)
+        with self._lock:
+            client = self.clients.get(route)
+            if client is None:
+                if not self._hub.is_open:
+                    raise ComponentClosedError(f"{self._hub.name} is closed")
+                client = self._make(path, self._datatype_of(route))
+                self.clients[route] = client
+                self._hub.lease.call_soon(self._attach, route, client)
+            return client
+
+    def drop(self, path: str, client: RxWSClient) -> None:
+        """Forget a client that has ended. Any thread."""
+        route = route_of(path)
+        with self._lock:
+            if self.clients.get(route) is client:
+                self._ended.add(self.clients.pop(route).stats)
+
+    def totals(self) -> Stats:
+        """Add up what all clients, present and past, have counted. Any thread."""
+        with self._lock:
+            present = list(self.clients.values())
+            total = Stats(queue=lambda: sum(one.stats.queued_messages for one in present))
+            for stats in (self._hub.stats, self._ended, *(one.stats for one in present)):
+                total.add(stats)
+        return total
+
+    async def shutdown(self, timeout: float) -> None:
+        for client in list(self.clients.values()):
+            client.begin_close(timeout)
+        while self.clients:
+            await self._left.wait()
+
+    def _attach(self, path: str, client: _GroupClient) -> None:
+        """Listen to a client, and only then let it connect. Loop thread."""
+        hub = self._hub
+        emit = hub.into(hub.messages)
+
+        def deliver(value: Any) -> None:
+            emit(TaggedData(path, value))
+            if hub.deliver.full:
+                client.pause_reading()
+
+        client.errors.subscribe(partial(hub.deliver, hub.errors.emit))
+        client.losses.subscribe(partial(hub.deliver, hub.losses.emit))
+        client.connection_state.subscribe(
+            lambda status: hub.deliver(self.states.emit, TaggedData(path, status))
+        )
+        client.subscribe(
+            deliver,
+            on_error=lambda error: self._end(path, client, error),
+            on_completed=lambda: self._end(path, client, None),
+        )
+        client.start()
+
+    def _end(self, path: str, client: _GroupClient, error: Exception | None) -> None:
+        if error is not None:
+            self._hub.report(error, f"path {path} left the group", path=path)
+        self.drop(path, client)
+        self._left.send()
+
+    def _resume_reading(self) -> None:
+        for client in list(self.clients.values()):
+            client.resume_reading()

@@ -1,0 +1,168 @@
+"""The keyword arguments of components, with their defaults, checked once for all of them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, Self, TypedDict
+
+from rxplus.config import (
+    TLS,
+    Buffer,
+    Compression,
+    Handshake,
+    Limits,
+    Overflow,
+    Retry,
+    Security,
+    Timeouts,
+    check_compression,
+    check_keepalive,
+    check_retry_timeout,
+)
+from rxplus.telemetry import Telemetry
+from rxplus.transport import Transport, WireOptions
+
+__all__ = ["ClientKwargs", "ClientOptions", "ServerKwargs", "ServerOptions"]
+
+
+class _Kwargs(TypedDict, total=False):
+    buffer: Buffer | None
+    limits: Limits | None
+    timeouts: Timeouts | None
+    subprotocols: Sequence[str]
+    compression: Compression
+    telemetry: Telemetry | None
+    transport: Transport | None
+
+
+class ClientKwargs(_Kwargs, total=False):
+    """Further arguments of :class:`rxplus.RxWSClient` and :class:`rxplus.RxWSClientGroup`."""
+
+    retry: Retry | None
+    handshake: Handshake | None
+    tls: TLS | ssl.SSLContext | bool | None
+
+
+class ServerKwargs(_Kwargs, total=False):
+    """Further arguments of :class:`rxplus.RxWSServer`."""
+
+    security: Security | None
+    tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    ping_interval: float | None
+    ping_timeout: float | None
+    buffer: Buffer = field(default_factory=Buffer)
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    subprotocols: Sequence[str] = ()
+    compression: Compression = None
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    transport: Transport | None = None
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Make options from keyword arguments, of which ``None`` means the default.
+
+        Raises:
+            TypeError: an argument is not known, or of the wrong type.
+            ValueError: an argument has a value that cannot be right.
+        """
+        known = {one.name: one for one in fields(cls)}
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise TypeError(f"unknown arguments {unknown}; known are {sorted(known)}")
+        kept: dict[str, Any] = {
+            key: value
+            for key, value in given.items()
+            if value is not None or _default(known[key]) is None
+        }
+        return cls(**kept)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            default, value = _default(one), getattr(self, one.name)
+            if default is not None and not isinstance(value, type(default)):
+                kind = type(default).__name__
+                raise TypeError(f"{one.name} must be a {kind} or None, got {value!r}")
+        check_keepalive(self.ping_interval, self.ping_timeout)
+        check_compression(self.compression)
+        _check_subprotocols(self.subprotocols)
+
+    @property
+    def wire(self) -> WireOptions:
+        """What the transport is told."""
+        return WireOptions(
+            max_message_size=self.limits.max_message_size,
+            open_timeout=self.timeouts.open,
+            close_timeout=self.timeouts.close,
+            ping_interval=self.ping_interval,
+            ping_timeout=self.ping_timeout,
+            compression=self.compression,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientOptions(_Options):
+    """What a client is told, besides where to connect to and what to send there."""
+
+    conn_retry_timeout: float
+    buffer_while_disconnected: bool
+    retry: Retry = field(default_factory=Retry)
+    handshake: Handshake = field(default_factory=Handshake)
+    tls: TLS | ssl.SSLContext | bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retry_timeout(self.conn_retry_timeout)
+        if not isinstance(self.buffer_while_disconnected, bool):
+            raise TypeError(
+                f"buffer_while_disconnected must be a bool, got {self.buffer_while_disconnected!r}"
+            )
+        object.__setattr__(self, "tls", TLS.of(self.tls))
+
+    @property
+    def retry_policy(self) -> Retry:
+        """The retry policy, with ``conn_retry_timeout`` as its first delay unless it has one."""
+        if self.retry.initial is not None:
+            return self.retry
+        initial = self.conn_retry_timeout
+        return replace(self.retry, initial=initial, maximum=max(initial, self.retry.maximum))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions(_Options):
+    """What a server is told, besides where to listen and what to send."""
+
+    # One slow peer is not to hold up the others, so the default differs from a client's.
+    buffer: Buffer = field(
+        default_factory=lambda: Buffer(max_bytes=16 * 2**20, overflow=Overflow.drop_oldest())
+    )
+    security: Security = field(default_factory=Security)
+    tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tls is not None and not isinstance(self.tls, ssl.SSLContext):
+            raise TypeError(f"tls must be a server-side ssl.SSLContext or None, got {self.tls!r}")
+        if self.tls is not None and self.tls.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError(
+                f"tls must be a server-side ssl.SSLContext, got a client's {self.tls!r}"
+            )
+
+
+def _check_subprotocols(subprotocols: Any) -> None:
+    if isinstance(subprotocols, str) or not isinstance(subprotocols, Sequence):
+        raise TypeError(f"subprotocols must be a sequence of names, got {subprotocols!r}")
+    for name in subprotocols:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols must be names, got {name!r}")
+
+
+def _default(one: Field[Any]) -> Any:
+    """Return the value that is made for an argument when it is not given, or ``None``."""
+    return one.default_factory() if callable(one.default_factory) else None

@@ -1,0 +1,212 @@
+"""RxWSServer: a WebSocket server as a Subject of tagged values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any, TypeAlias, Unpack
+
+from reactivex import Observable, abc
+
+from rxplus._core.routing import Channel, route_of
+from rxplus._engine.acceptor import Acceptor
+from rxplus._engine.fanout import Member, Outgoing
+from rxplus._engine.hub import Hub
+from rxplus._engine.loop_thread import ThreadRuntime
+from rxplus._engine.session import payload_size
+from rxplus._engine.stream import Stream
+from rxplus.component import Component
+from rxplus.config import ConnCfgLike, ConnConfig
+from rxplus.datatypes import DatatypeLike, WSDatatype, wsdt_factory
+from rxplus.errors import RxException
+from rxplus.options import ServerKwargs, ServerOptions
+from rxplus.peer import Peer
+from rxplus.runtime import Runtime
+from rxplus.tagged import TaggedData
+from rxplus.transport import CloseInfo, ServerEndpoint
+from rxplus.transports.websockets import WebSocketsTransport
+
+__all__ = ["DatatypeByPath", "RxWSServer", "datatype_chooser"]
+
+DatatypeByPath: TypeAlias = DatatypeLike | Callable[[str], DatatypeLike]
+"""A datatype for all paths, or a function of the path."""
+
+_numbers = count(1)
+
+
+class RxWSServer(Component[TaggedData]):
+    """A WebSocket server: ``subscribe`` to what all peers send, ``on_next`` to send to a path.
+
+    Both are :class:`TaggedData`, whose tag is the path. It listens from the
+    moment it is made. The stream completes when the server is closed.
+
+    Args:
+        conn_cfg: ``{"host": ..., "port": ...}`` or a :class:`ConnConfig`; port 0
+            takes a free one, see :attr:`port`. A path in it is ignored: a server
+            serves every path.
+        datatype: ``"string"``, ``"bytes"``, ``"object"``, ``"json"``, a
+            :class:`WSDatatype`, or a function from the path to one of these; a
+            path for which it raises is answered with 404.
+        ping_interval: seconds between keepalive pings; ``None``: none.
+        ping_timeout: seconds within which a ping must be answered; ``None``: no limit.
+        name: in logs and errors; made up when ``None``.
+        scheduler: where subscribers run; ``None`` is the loop thread.
+        runtime: where the server runs; ``None`` gives it a thread of its own.
+        **options: ``buffer`` (:class:`Buffer`, for each peer), ``limits``
+            (:class:`Limits`), ``timeouts`` (:class:`Timeouts`), ``security``
+            (:class:`Security`), ``subprotocols`` (names, best first), ``tls``
+            (a server-side :class:`ssl.SSLContext`), ``compression`` (``"deflate"``),
+            ``telemetry`` (:class:`Telemetry`), ``transport`` (:class:`Transport`).
+
+    Raises:
+        RxException: it cannot listen there; the ``OSError`` is its ``exception``.
+        ValueError: an argument has a value that cannot be right.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        conn_cfg: ConnCfgLike,
+        datatype: DatatypeByPath = "string",
+        ping_interval: float | None = 30.0,
+        ping_timeout: float | None = 30.0,
+        name: str | None = None,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+        runtime: Runtime | None = None,
+        **options: Unpack[ServerKwargs],
+    ) -> None:
+        given = ServerOptions.of(ping_interval=ping_interval, ping_timeout=ping_timeout, **options)
+        config = ConnConfig.of(conn_cfg, path=False)
+        datatype_of = datatype_chooser(datatype)
+        name = name or f"RxWSServer-{next(_numbers)}"
+        hub: Hub[TaggedData] = Hub(
+            "server",
+            name,
+            runtime=runtime or ThreadRuntime(name),
+            timeouts=given.timeouts,
+            limits=given.limits,
+            scheduler=scheduler,
+            telemetry=given.telemetry,
+        )
+        super().__init__(hub)
+        self._peers = _Peers(hub)
+        self._acceptor = Acceptor(
+            hub,
+            given.transport or WebSocketsTransport(),
+            ServerEndpoint(
+                host=config.host,
+                port=config.port,
+                tls=given.tls,
+                subprotocols=tuple(given.subprotocols),
+                options=given.wire,
+            ),
+            datatype_of=datatype_of,
+            buffer=given.buffer,
+            security=given.security,
+            on_join=self._peers.join,
+            on_leave=self._peers.leave,
+        )
+        self._peers.acceptor = self._acceptor
+        self._routes = self._acceptor.routes
+        self._put = self._acceptor.fanout.mailbox.put
+        hub.stats.queue = self._acceptor.queued_messages
+        hub.run(self._acceptor)
+        self._open(config)
+
+    def _open(self, config: ConnConfig) -> None:
+        try:
+            self._hub.call(self._acceptor.open, "the constructor")
+        except BaseException as exc:
+            self._close(0.0, None)
+            if isinstance(exc, OSError):
+                where = f"cannot listen on {config.host} port {config.port}"
+                raise RxException(exc, self.name, where) from exc
+            raise
+
+    def on_next(self, value: TaggedData) -> None:
+        """Send a value to everyone on the path that is its tag. Any thread.
+
+        With nobody there it is reported on ``losses``.
+
+        Raises:
+            TypeError: not a ``TaggedData``, or the datatype cannot send its data.
+            ValueError: the datatype cannot send the contents.
+            BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            ComponentClosedError: the server is closed.
+        """
+        if not isinstance(value, TaggedData):
+            raise TypeError(f"RxWSServer sends TaggedData, got {type(value).__name__}")
+        path = route_of(value.tag)
+        payload = self._routes.datatype_of(path).encode(value.data)
+        self._put(Outgoing(path, payload), payload_size(payload))
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._acceptor.port
+
+    @property
+    def connections(self) -> Observable[Peer]:
+        """Peers, each as it joins and before anything it sends is delivered."""
+        return self._peers.joined
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers that are connected now."""
+        return self._peers.present
+
+    def _get_path_channels(self, path: str) -> Channel[Member]:
+        """Return the one channel of a path, making it if need be. Any thread."""
+        return self._routes.open(path)
+
+    def _queued_bytes(self) -> int:
+        return self._acceptor.queued_bytes()
+
+    def _paths(self) -> dict[str, int]:
+        return {channel.path: len(channel.members) for channel in self._routes}
+
+
+class _Peers:
+    """The peers of a server, by member: what its acceptor tells of them, as Rx."""
+
+    def __init__(self, hub: Hub[TaggedData]) -> None:
+        self._hub = hub
+        self.acceptor: Acceptor
+        self.joined: Stream[Peer] = hub.side_stream()
+        self._emit = hub.into(hub.messages)
+        self._by_member: dict[Member, tuple[Peer, Stream[Any]]] = {}
+
+    @property
+    def present(self) -> tuple[Peer, ...]:
+        return tuple(peer for peer, _ in list(self._by_member.values()))
+
+    def join(self, member: Member) -> Callable[[Any], None]:
+        messages: Stream[Any] = self._hub.stream()
+        peer = Peer(self.acceptor, self._hub, member, messages)
+        self._by_member[member] = (peer, messages)
+        path, emit, emit_to_peer = member.channel.path, self._emit, self._hub.into(messages)
+
+        def deliver(value: Any) -> None:
+            emit_to_peer(value)
+            emit(TaggedData(path, value))
+
+        self._hub.deliver(self.joined.emit, peer)
+        return deliver
+
+    def leave(self, member: Member, _: CloseInfo) -> None:
+        messages = self._by_member.pop(member)[1]
+        self._hub.deliver(messages.finish, None)
+
+
+def datatype_chooser(datatype: DatatypeByPath) -> Callable[[str], WSDatatype]:
+    """Make the function from a path to its datatype.
+
+    Raises:
+        ValueError: the datatype is not supported.
+    """
+    if callable(datatype) and not isinstance(datatype, (type, WSDatatype)):
+        choose = datatype
+        return lambda path: wsdt_factory(choose(path))
+    fixed = wsdt_factory(datatype)
+    return lambda _: fixed
