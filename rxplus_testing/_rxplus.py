@@ -1,0 +1,54 @@
+"""Everything that this package takes from rxplus: public names only, in one place."""
+
+from __future__ import annotations
+
+from rxplus.errors import (
+    ConnectError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    HandshakeRejectedError,
+    InvalidEndpointError,
+)
+from rxplus.handshake import Address, Headers, Request, Response
+from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
+from rxplus.transport import (
+    ClientEndpoint,
+    CloseInfo,
+    Connection,
+    Listener,
+    OnConnection,
+    OnRequest,
+    Payload,
+    Receiver,
+    ServerEndpoint,
+    Transport,
+    WireOptions,
+)
+
+__all__ = [
+    "Address",
+    "BeginExit",
+    "ClientEndpoint",
+    "CloseInfo",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "Connection",
+    "ConnectionClosedError",
+    "Event",
+    "HandshakeRejectedError",
+    "Headers",
+    "InvalidEndpointError",
+    "Lease",
+    "Listener",
+    "Lock",
+    "OnConnection",
+    "OnRequest",
+    "Payload",
+    "Receiver",
+    "Request",
+    "Response",
+    "Runtime",
+    "ServerEndpoint",
+    "Transport",
+    "WireOptions",
+]
