@@ -1,0 +1,201 @@
+"""What server, client and group have in common: their life."""
+
+from __future__ import annotations
+
+import gc
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from reactivex import Subject
+from world import Nowhere, World
+
+from rxplus import (
+    ConnConfig,
+    Runtime,
+    RxWSClient,
+    RxWSClientGroup,
+    RxWSServer,
+    Telemetry,
+    ThreadRuntime,
+)
+
+Maker = Callable[..., RxWSServer | RxWSClient | RxWSClientGroup]
+
+MAKERS: list[Maker] = [
+    lambda **parts: RxWSServer({"host": "h", "port": 0}, **parts),
+    lambda **parts: RxWSClient({"host": "h", "port": 1, "path": "/"}, **parts),
+    lambda **parts: RxWSClientGroup({"host": "h", "port": 1}, **parts),
+]
+
+
+@pytest.fixture(params=MAKERS, ids=["server", "client", "group"])
+def make(request: pytest.FixtureRequest) -> Maker:
+    """A way to make each of the components."""
+    maker: Maker = request.param
+    return maker
+
+
+def test_component_is_a_subject(make: Maker, world: World) -> None:
+    """Each is a reactivex Subject."""
+    with make(**world.parts) as component:
+        assert isinstance(component, Subject)
+
+
+def test_component_has_a_name(make: Maker, world: World) -> None:
+    """The name is made up when none is given, and shows in the repr."""
+    with make(**world.parts) as component:
+        assert re.fullmatch(rf"{type(component).__name__}-\d+", component.name)
+    with make(name="mine", **world.parts) as component:
+        assert component.name == "mine"
+        assert "mine" in repr(component)
+    assert "closed" in repr(component)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"ping_interval": -1.0}, ValueError, "ping_interval"),
+        ({"ping_interval": 0}, ValueError, "ping_interval"),
+        ({"ping_timeout": float("nan")}, ValueError, "ping_timeout"),
+        ({"ping_timeout": "30"}, TypeError, "ping_timeout"),
+        ({"compression": "gzip"}, ValueError, "compression"),
+        ({"buffer": 10}, TypeError, "buffer must be a Buffer"),
+        ({"subprotocols": "chat"}, TypeError, "subprotocols"),
+        ({"tls": "yes"}, TypeError, "tls"),
+        ({"pingo": 1}, TypeError, "pingo"),
+    ],
+)
+def test_component_refuses_wrong_options(
+    make: Maker, world: World, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """An argument that cannot be right is refused by name, and nothing is left running."""
+    with pytest.raises(error, match=message):
+        make(**world.parts, **options)
+
+
+def test_component_takes_none_for_the_default(make: Maker, world: World) -> None:
+    """None stands for the default wherever there is one."""
+    make(
+        **world.parts, buffer=None, limits=None, timeouts=None, telemetry=None, ping_interval=None
+    ).close()
+
+
+def test_component_takes_a_conn_config(world: World) -> None:
+    """The typed value can be given in place of the mapping."""
+    with RxWSServer(ConnConfig("127.0.0.1", 0), **world.parts) as server:
+        config = ConnConfig("127.0.0.1", server.port, "/a")
+        with RxWSClient(config, **world.parts) as client:
+            assert client.wait_connected(5)
+
+
+def test_component_closes_and_lets_go(make: Maker, world: World) -> None:
+    """close() returns True once everything has been let go of, and again when repeated."""
+    component = make(**world.parts)
+    completed = world.sim.record(component)
+    assert component.close()
+    assert component.close()
+    assert completed.completed
+    assert world.sim.record(component).completed
+    assert world.sim.record(component.errors).completed
+    assert world.sim.record(component.losses).completed
+
+
+def test_component_that_is_dropped_open_warns_and_closes(make: Maker) -> None:
+    """A component that is collected open gives a ResourceWarning, and its thread ends."""
+    before = set(threading.enumerate())
+    component: Any = make(transport=Nowhere(), name="dropped")
+    (thread,) = set(threading.enumerate()) - before
+    with pytest.warns(ResourceWarning, match=r"unclosed <.* dropped .*>"):
+        del component
+        gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_component_that_was_never_made_is_collected_quietly() -> None:
+    """A constructor that raised leaves nothing that would warn."""
+    with pytest.raises(ValueError, match="missing"):
+        RxWSClient({})
+    gc.collect()
+
+
+def test_component_closes_at_exit(make: Maker, world: World) -> None:
+    """At interpreter exit an open component is closed; a closed one is not asked."""
+    exits: dict[int, Callable[[], object]] = {}
+
+    class Exiting:
+        """The simulation's runtime, with an interpreter exit of the test's own."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.sim.runtime, name)
+
+        def at_exit(self, callback: Callable[[], object]) -> Callable[[], None]:
+            key = len(exits)
+            exits[key] = callback
+            return lambda: exits.pop(key, None) and None
+
+    runtime: Runtime = Exiting()
+    component = make(**{**world.parts, "runtime": runtime})
+    assert len(exits) == 1
+    wait = exits[0]()
+    assert callable(wait)
+    wait()
+    assert component.health().state == "closed"
+    assert exits == {}
+
+
+def test_components_share_a_runtime_and_its_thread() -> None:
+    """Components with one runtime run on one thread, which ends with the last of them."""
+    before = set(threading.enumerate())
+    runtime = ThreadRuntime("shared")
+    parts: dict[str, Any] = {"runtime": runtime, "transport": Nowhere()}
+    components = [make(**parts) for make in MAKERS]
+    (thread,) = set(threading.enumerate()) - before
+    assert thread.name == "shared"
+    for component in components:
+        assert thread.is_alive()
+        component.close()
+    assert not thread.is_alive()
+
+
+def test_component_closed_by_two_threads_at_once_completes_once(make: Maker) -> None:
+    """Threads that close at the same time all wait for the same one shutdown."""
+    component: Any = make(transport=Nowhere())
+    completions: list[None] = []
+    component.subscribe(on_completed=lambda: completions.append(None))
+    barrier = threading.Barrier(4)
+    results: list[bool] = []
+
+    def close() -> None:
+        barrier.wait(10)
+        results.append(component.close())
+
+    threads = [threading.Thread(target=close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert results == [True] * 4
+    assert completions == [None]
+
+
+def test_group_clients_are_one_series_of_each_metric(world: World) -> None:
+    """The clients of a group are counted together, under the group's name."""
+    seen: list[tuple[str, str]] = []
+
+    class Spy(Telemetry):
+        """Notes which components ask for a probe."""
+
+        def probe(self, kind: str, name: str, stats: Any) -> Any:
+            probe = super().probe(kind, name, stats)
+            seen.append((kind, self._name or name))
+            return probe
+
+    group = world.group(1, name="many", telemetry=Spy())
+    for path in ("/a", "/b"):
+        group.open_path(path)
+    assert seen == [("group", "many"), ("client", "many"), ("client", "many")]
+    group.close()

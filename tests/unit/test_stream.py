@@ -1,0 +1,402 @@
+"""Sending values to observers: order, misbehaviour, and the end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from doubles import HookLock
+from reactivex import Observer, abc
+from reactivex import operators as ops
+
+from rxplus._engine.stream import StateStream, Stream
+
+
+class Clock:
+    """A watch over observers, in a time that only observers spend."""
+
+    threshold = 1.0
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.failures: list[BaseException] = []
+        self.failing: list[object] = []
+        self.slowness: list[float] = []
+
+    def now(self) -> float:
+        """Tell the time."""
+        return self.time
+
+    def spend(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += seconds
+
+    def failed(self, observer: abc.ObserverBase[Any], error: BaseException) -> None:
+        """Note a failure."""
+        self.failures.append(error)
+        self.failing.append(observer)
+
+    def slow(self, observer: abc.ObserverBase[Any], seconds: float) -> None:
+        """Note that an observer was slow."""
+        self.slowness.append(seconds)
+
+
+class Notes:
+    """An observer's notifications, as one list."""
+
+    def __init__(self) -> None:
+        self.list: list[Any] = []
+
+    def observer(self) -> Observer[Any]:
+        """Make an observer that notes everything."""
+        return Observer(
+            lambda value: self.list.append(value),
+            lambda error: self.list.append(f"error {error}"),
+            lambda: self.list.append("completed"),
+        )
+
+
+def stream() -> tuple[Stream[Any], Clock]:
+    """Make a stream, and its watch."""
+    clock = Clock()
+    return Stream(HookLock(), clock), clock
+
+
+def state(value: Any = 0) -> tuple[StateStream[Any], Clock]:
+    """Make a stream of a state, and its watch."""
+    clock = Clock()
+    return StateStream(HookLock(), clock, value), clock
+
+
+def raiser(error: BaseException) -> Callable[..., Any]:
+    """Make a function that raises."""
+
+    def raise_it(*_: object) -> None:
+        raise error
+
+    return raise_it
+
+
+MISBEHAVIOUR = [ValueError("boom"), SystemExit(1)]
+"""What a subscriber may raise: its own mistakes, and ``sys.exit()``."""
+
+
+# ── streams ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_stream_gives_values_to_all_who_are_there() -> None:
+    """An observer sees what is emitted from when it subscribes until it disposes."""
+    source, _ = stream()
+    first, second = Notes(), Notes()
+    assert not source.observed
+    source.emit("nobody")
+    subscription = source.subscribe(first.observer())
+    assert source.observed
+    source.emit(1)
+    source.subscribe(second.observer())
+    source.emit(2)
+    subscription.dispose()
+    source.emit(3)
+    assert (first.list, second.list) == ([1, 2], [2, 3])
+
+
+def test_stream_disposing_twice_is_harmless() -> None:
+    """Rx may dispose more than once; the others stay subscribed."""
+    source, _ = stream()
+    notes = Notes()
+    subscription = source.subscribe(Notes().observer())
+    source.subscribe(notes.observer())
+    subscription.dispose()
+    subscription.dispose()
+    source.emit(1)
+    assert notes.list == [1]
+
+
+@pytest.mark.parametrize("error", MISBEHAVIOUR, ids=repr)
+def test_stream_observer_that_raises_stays_subscribed(error: BaseException) -> None:
+    """It is reported, the others get the value, and it gets the next one."""
+    source, clock = stream()
+    notes = Notes()
+    source.subscribe(raiser(error))
+    source.subscribe(notes.observer())
+    source.emit(1)
+    source.emit(2)
+    assert notes.list == [1, 2]
+    assert clock.failures == [error, error]
+
+
+def test_stream_tells_which_observer_raised() -> None:
+    """The watch can tell the observers of this stream from others."""
+    source, clock = stream()
+    other, _ = stream()
+    source.subscribe(raiser(ValueError("boom")))
+    source.emit(1)
+    (observer,) = clock.failing
+    assert observer in source
+    assert observer not in other
+
+
+def test_stream_reports_observers_that_dawdle() -> None:
+    """One that takes longer than the threshold is reported, with its own time only."""
+    source, clock = stream()
+    source.subscribe(lambda _: clock.spend(1.0))
+    source.subscribe(lambda _: clock.spend(1.5))
+    source.emit(1)
+    assert clock.slowness == [1.5]
+
+
+def test_stream_reports_dawdlers_that_raise() -> None:
+    """An observer can be late and wrong."""
+    source, clock = stream()
+
+    def late_and_wrong(_: Any) -> None:
+        clock.spend(3.0)
+        raise ValueError
+
+    source.subscribe(late_and_wrong)
+    source.emit(1)
+    assert (clock.slowness, len(clock.failures)) == ([3.0], 1)
+
+
+def test_stream_may_change_while_it_emits() -> None:
+    """An observer may unsubscribe itself or subscribe others; they get the next value."""
+    source, _ = stream()
+    notes, joined = Notes(), Notes()
+
+    def once(value: int) -> None:
+        notes.list.append(value)
+        subscription.dispose()
+        source.subscribe(joined.observer())
+
+    subscription = source.subscribe(once)
+    source.emit(1)
+    source.emit(2)
+    assert (notes.list, joined.list) == ([1], [2])
+
+
+def test_stream_works_with_operators() -> None:
+    """It is an observable like others; ``take`` unsubscribes."""
+    source, _ = stream()
+    notes = Notes()
+    source.pipe(ops.take(2), ops.map(str)).subscribe(notes.observer())
+    for value in (1, 2, 3):
+        source.emit(value)
+    assert notes.list == ["1", "2", "completed"]
+    assert not source.observed
+
+
+@pytest.mark.parametrize(("error", "end"), [(None, "completed"), (OSError("x"), "error x")])
+def test_stream_ends_once(error: Exception | None, end: str) -> None:
+    """Only the first end counts, nothing comes after it, and nobody stays subscribed."""
+    source, _ = stream()
+    notes = Notes()
+    source.subscribe(notes.observer())
+    source.finish(error)
+    source.finish()
+    source.finish(ValueError("late"))
+    source.emit(1)
+    assert notes.list == [end]
+    assert not source.observed
+
+
+def test_stream_first_end_is_the_one_that_is_told_later() -> None:
+    """A second end does not change what who comes later hears."""
+    source, _ = stream()
+    source.finish()
+    source.finish(OSError("late"))
+    notes = Notes()
+    source.subscribe(notes.observer())
+    assert notes.list == ["completed"]
+
+
+@pytest.mark.parametrize(("error", "end"), [(None, "completed"), (OSError("x"), "error x")])
+def test_stream_ended_tells_who_comes_later(error: Exception | None, end: str) -> None:
+    """Who subscribes after the end hears of it, the same as the others did."""
+    source, _ = stream()
+    source.finish(error)
+    notes = Notes()
+    source.subscribe(notes.observer()).dispose()
+    assert notes.list == [end]
+
+
+@pytest.mark.parametrize("error", MISBEHAVIOUR, ids=repr)
+@pytest.mark.parametrize("end", [None, OSError("x")])
+def test_stream_end_reaches_all_though_one_raises(
+    error: BaseException, end: Exception | None
+) -> None:
+    """An observer that raises at the end is reported; the others still hear of it."""
+    source, clock = stream()
+    notes = Notes()
+    source.subscribe(lambda _: None, raiser(error), raiser(error))
+    source.subscribe(notes.observer())
+    source.finish(end)
+    assert notes.list == ["completed" if end is None else f"error {end}"]
+    assert clock.failures == [error]
+
+
+def test_stream_error_that_nobody_handles_is_no_failure_of_the_observer() -> None:
+    """Rx's default raises the error itself; it is not reported as the observer's."""
+    source, clock = stream()
+    source.subscribe(lambda _: None)
+    source.finish(OSError("x"))
+    assert clock.failures == []
+
+
+# ── states ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_state_begins_with_the_present_value() -> None:
+    """Each observer sees the value as it is, then each change."""
+    source, _ = state("connecting")
+    early, late = Notes(), Notes()
+    source.subscribe(early.observer())
+    source.emit("connected")
+    source.subscribe(late.observer())
+    source.emit("closed")
+    assert early.list == ["connecting", "connected", "closed"]
+    assert late.list == ["connected", "closed"]
+    assert source.value == "closed"
+
+
+def test_state_changes_for_nobody() -> None:
+    """The value changes also while nobody looks."""
+    source, _ = state(1)
+    source.emit(2)
+    assert source.value == 2
+
+
+def test_state_disposed_observer_hears_no_more() -> None:
+    """Disposing ends it, and disposing twice is harmless."""
+    source, _ = state(1)
+    notes, other = Notes(), Notes()
+    subscription = source.subscribe(notes.observer())
+    source.subscribe(other.observer())
+    subscription.dispose()
+    subscription.dispose()
+    source.emit(2)
+    assert (notes.list, other.list) == ([1], [1, 2])
+
+
+@pytest.mark.parametrize("end", ["disposed", "finished"])
+def test_state_lets_go_of_observers(end: str) -> None:
+    """A stream that lives on does not keep alive who listened to it once."""
+    source, _ = state(1)
+    notes = Notes()
+    gone = weakref.ref(notes)
+    subscription = source.subscribe(notes.observer())
+    if end == "disposed":
+        subscription.dispose()
+    else:
+        source.finish()
+    del notes, subscription
+    gc.collect()
+    assert gone() is None
+    assert source.value == 1
+
+
+def test_state_change_within_a_notification_comes_after_it() -> None:
+    """What an observer sets off, or another thread does meanwhile, it sees in order."""
+    source, _ = state(0)
+    order: list[str] = []
+
+    def observer(value: int) -> None:
+        order.append(f"{value} begins")
+        if value < 2:
+            source.emit(value + 1)
+        order.append(f"{value} ends")
+
+    source.subscribe(observer)
+    assert order == ["0 begins", "0 ends", "1 begins", "1 ends", "2 begins", "2 ends"]
+
+
+def test_state_change_while_subscribing_is_seen_by_all_in_order() -> None:
+    """A change that another thread makes during the first notification overtakes nothing."""
+    source, _ = state("connecting")
+    other, notes = Notes(), Notes()
+    source.subscribe(other.observer())
+
+    def observer(value: str) -> None:
+        if value == "connecting":
+            source.emit("connected")
+            source.finish()
+        notes.list.append(value)
+
+    source.subscribe(observer, None, lambda: notes.list.append("completed"))
+    assert notes.list == other.list == ["connecting", "connected", "completed"]
+
+
+@pytest.mark.parametrize("error", MISBEHAVIOUR, ids=repr)
+def test_state_observer_that_raises_stays_subscribed(error: BaseException) -> None:
+    """It is reported, also for the first value, and the next change reaches it."""
+    source, clock = state(1)
+    seen: list[int] = []
+
+    def wrong(value: int) -> None:
+        seen.append(value)
+        raise error
+
+    notes = Notes()
+    source.subscribe(wrong)
+    source.subscribe(notes.observer())
+    source.emit(2)
+    source.finish()
+    assert seen == [1, 2]
+    assert notes.list == [1, 2, "completed"]
+    assert clock.failures == [error, error]
+
+
+@pytest.mark.parametrize("error", MISBEHAVIOUR, ids=repr)
+def test_state_end_reaches_all_though_one_raises(error: BaseException) -> None:
+    """An observer that raises at the end is reported; the others still hear of it."""
+    source, clock = state(1)
+    notes = Notes()
+    source.subscribe(lambda _: None, None, raiser(error))
+    source.subscribe(notes.observer())
+    source.finish()
+    assert notes.list == [1, "completed"]
+    assert clock.failures == [error]
+
+
+def test_state_reports_observers_that_dawdle() -> None:
+    """One that holds up a change of state is reported, as on any stream."""
+    source, clock = state(1)
+    source.subscribe(lambda _: clock.spend(1.0))
+    source.emit(2)
+    assert clock.slowness == []
+    source.subscribe(lambda _: clock.spend(1.5))
+    source.emit(3)
+    assert clock.slowness == [1.5]
+
+
+def test_state_ends_once() -> None:
+    """After the end nothing changes, and nothing is told twice."""
+    source, _ = state(1)
+    notes = Notes()
+    source.subscribe(notes.observer())
+    source.finish()
+    source.finish()
+    source.emit(2)
+    assert notes.list == [1, "completed"]
+    assert source.value == 1
+
+
+def test_state_ended_tells_who_comes_later() -> None:
+    """Who subscribes after the end sees the last value, then the end."""
+    source, _ = state(1)
+    source.emit(2)
+    source.finish()
+    notes = Notes()
+    source.subscribe(notes.observer()).dispose()
+    assert notes.list == [2, "completed"]
+
+
+def test_state_of_none_is_a_value() -> None:
+    """``None`` can be told apart from the end."""
+    source, _ = state(1)
+    notes = Notes()
+    source.subscribe(notes.observer())
+    source.emit(None)
+    assert notes.list == [1, None]
