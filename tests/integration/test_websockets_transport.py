@@ -26,6 +26,7 @@ from websockets.utils import accept_key
 from rxplus.errors import (
     CertificateError,
     ConnectError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     HandshakeRejectedError,
     InvalidEndpointError,
@@ -496,6 +497,23 @@ class TestEnds(Bench):
                 info = await server.closed()
                 assert (info.code, info.local) == (1006, False)
                 assert isinstance(info.error, ConnectionResetError)
+
+    def test_batch_to_a_peer_that_has_reset_stops_at_the_break(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The rest of a batch is not written to a dead socket: asyncio would log each piece."""
+
+        async def body() -> None:
+            async with self.site() as site, raw_client(await site.listen()) as raw:
+                server = (await site.server_end()).start()
+                raw.reset()
+                large = bytes(2**16)
+                server.connection.send([large] * 10)
+                refuses(ConnectionClosedError, server.connection.send, ["late"])
+                assert (await server.closed()).code == 1006
+
+        self.run(body())
+        assert [record.message for record in caplog.records if record.name == "asyncio"] == []
 
     @case
     async def test_vanished_peer_ends_a_close(self) -> None:

@@ -249,6 +249,8 @@ class Wire(LibraryConnection):
 
     def write(self, pieces: list[Piece]) -> None:
         for piece in pieces:
+            if self.transport.is_closing():
+                return  # it broke at the piece before; asyncio would log each further one
             data = piece if isinstance(piece, bytes) else apply_mask(*piece)
             self._written += len(data)
             self.transport.write(data)
