@@ -46,6 +46,7 @@ class Event(Protocol):
 
     def is_set(self) -> bool:
         """Tell whether :meth:`wait` would return at once."""
+        ...
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until set, or for ``timeout`` seconds.
@@ -53,6 +54,7 @@ class Event(Protocol):
         Returns:
             Whether it is set.
         """
+        ...
 
 
 class Lease(Protocol):
@@ -61,9 +63,11 @@ class Lease(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop. Only code that runs on it may touch it."""
+        ...
 
     def in_loop(self) -> bool:
         """Tell whether the caller runs on the loop thread."""
+        ...
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> bool:
         """Have ``callback(*args)`` called on the loop thread, in order of the calls.
@@ -71,6 +75,7 @@ class Lease(Protocol):
         Returns:
             False when the loop has ended, so that the call will not be made.
         """
+        ...
 
     def release(self) -> None:
         """Give the loop up. Once nobody holds it, it stops and its thread ends.
@@ -89,6 +94,7 @@ class Lease(Protocol):
         Returns:
             False when the time was not enough.
         """
+        ...
 
 
 class Runtime(Protocol):
@@ -97,15 +103,19 @@ class Runtime(Protocol):
     @property
     def random(self) -> random.Random:
         """The generator that jitter is drawn from."""
+        ...
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
+        ...
 
     def lock(self) -> Lock:
         """Make a lock."""
+        ...
 
     def event(self) -> Event:
         """Make an event, not set."""
+        ...
 
     def acquire(self) -> Lease:
         """Take a lease on the loop, which is started if it does not run.
@@ -113,6 +123,7 @@ class Runtime(Protocol):
         Raises:
             RuntimeError: a loop cannot be started any more.
         """
+        ...
 
     def at_exit(self, begin: BeginExit) -> Callable[[], None]:
         """Have ``begin`` called when the interpreter exits, while threads still run.
@@ -123,3 +134,4 @@ class Runtime(Protocol):
         Returns:
             A function that takes it back; taking it back twice is harmless.
         """
+        ...

@@ -157,6 +157,7 @@ class Connection(Protocol):
     @property
     def request(self) -> Request:
         """The request that opened it; on the client the one that was sent."""
+        ...
 
     @property
     def subprotocol(self) -> str | None:
@@ -173,6 +174,7 @@ class Connection(Protocol):
     @property
     def writable(self) -> bool:
         """Whether it is open and fewer than ``write_high_water`` bytes wait to be written."""
+        ...
 
     @property
     def latency(self) -> float | None:
@@ -214,6 +216,7 @@ class Connection(Protocol):
         Raises:
             ConnectionClosedError: the connection ended first.
         """
+        ...
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Do the closing handshake and wait until the connection has ended.
@@ -237,6 +240,7 @@ class Listener(Protocol):
     @property
     def port(self) -> int:
         """The port it is bound to."""
+        ...
 
     def broadcast(self, connections: Iterable[Connection], messages: Sequence[Payload]) -> None:
         """Send the same messages to many connections of this listener.
@@ -279,6 +283,7 @@ class Transport(Protocol):
             CertificateError: the server's certificate was not accepted.
             ConnectError: anything else, such as a refused connection.
         """
+        ...
 
     async def listen(
         self,
@@ -294,3 +299,4 @@ class Transport(Protocol):
         Raises:
             OSError: the address cannot be bound.
         """
+        ...

@@ -29,6 +29,7 @@ class Source(Protocol):
 
     def take(self, max_bytes: int) -> list[Parcel[Payload]]:
         """Remove messages from the front."""
+        ...
 
     def restore(self, parcels: list[Parcel[Payload]]) -> None:
         """Put them back."""

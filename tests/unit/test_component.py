@@ -6,13 +6,14 @@ import gc
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from reactivex import Subject
 from world import Nowhere, World
 
 from rxplus import (
+    BeginExit,
     ConnConfig,
     Runtime,
     RxWSClient,
@@ -124,7 +125,7 @@ def test_component_that_was_never_made_is_collected_quietly() -> None:
 
 def test_component_closes_at_exit(make: Maker, world: World) -> None:
     """At interpreter exit an open component is closed; a closed one is not asked."""
-    exits: dict[int, Callable[[], object]] = {}
+    exits: dict[int, BeginExit] = {}
 
     class Exiting:
         """The simulation's runtime, with an interpreter exit of the test's own."""
@@ -132,16 +133,14 @@ def test_component_closes_at_exit(make: Maker, world: World) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(world.sim.runtime, name)
 
-        def at_exit(self, callback: Callable[[], object]) -> Callable[[], None]:
+        def at_exit(self, begin: BeginExit) -> Callable[[], None]:
             key = len(exits)
-            exits[key] = callback
+            exits[key] = begin
             return lambda: exits.pop(key, None) and None
 
-    runtime: Runtime = Exiting()
-    component = make(**{**world.parts, "runtime": runtime})
+    component = make(**{**world.parts, "runtime": cast("Runtime", Exiting())})
     assert len(exits) == 1
     wait = exits[0]()
-    assert callable(wait)
     wait()
     assert component.health().state == "closed"
     assert exits == {}
