@@ -22,7 +22,8 @@ class Component(Subject[T]):
     """A Subject with a life of its own. All methods may be called from any thread.
 
     Subscribers are called on the loop thread, or on the component's scheduler
-    when it was given one, one at a time and in order.
+    when it was given one, one at a time and in order. What arrives before
+    anybody has subscribed waits for the first subscriber, up to 1,000 values or 1 MiB.
     """
 
     def __init__(self, hub: Hub[Any]) -> None:

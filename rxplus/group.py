@@ -244,6 +244,7 @@ class _Members:
         self.clients: dict[str, _GroupClient] = {}
         self.states: Stream[TaggedData] = hub.side_stream()
         hub.on_room = self._resume_reading
+        hub.received = lambda: self.totals().bytes_in
 
     def ensure(self, path: str) -> _GroupClient:
         """Return the client of a path, making it if need be. Any thread."""

@@ -173,7 +173,7 @@ class _Peers:
     def __init__(self, hub: Hub[TaggedData]) -> None:
         self._hub = hub
         self.acceptor: Acceptor
-        self.joined: Stream[Peer] = hub.side_stream()
+        self.joined: Stream[Peer] = hub.side_stream(keep=True)
         self._emit = hub.into(hub.messages)
         self._by_member: dict[Member, tuple[Peer, Stream[Any]]] = {}
 
@@ -182,7 +182,8 @@ class _Peers:
         return tuple(peer for peer, _ in list(self._by_member.values()))
 
     def join(self, member: Member) -> Callable[[Any], None]:
-        messages: Stream[Any] = self._hub.stream()
+        # Who has not been told of the peer yet has had no chance to subscribe to it.
+        messages: Stream[Any] = self._hub.stream(keep=self.joined.keeps)
         peer = Peer(self.acceptor, self._hub, member, messages)
         self._by_member[member] = (peer, messages)
         path, emit, emit_to_peer = member.channel.path, self._emit, self._hub.into(messages)

@@ -28,6 +28,11 @@ __all__ = ["Engine", "Hub"]
 
 T = TypeVar("T")
 
+_EARLY_VALUES = 1_000
+_EARLY_BYTES = 2**20
+"""What may wait for the first subscriber: more than arrives until the line after a constructor
+has run, and little enough for a component that nobody will subscribe to."""
+
 
 class Engine(Protocol):
     """What does a component's work on the loop."""
@@ -81,11 +86,12 @@ class Hub(Generic[T]):
         self.on_room: Callable[[], None] = _nothing
         self.deliver = self._delivery(scheduler)
         self.seal: Callable[[], None] = _nothing
+        self.received: Callable[[], int] = self._count_received
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
         self.threshold = math.inf if limits.slow_callback is None else limits.slow_callback
-        self.messages: Stream[T] = self.stream()
+        self.messages: Stream[T] = self.stream(keep=True)
         self.errors: Stream[RxException] = self.stream()
         self.losses: Stream[Loss] = self.stream()
         self._side_streams: list[Stream[Any]] = []
@@ -107,13 +113,17 @@ class Hub(Generic[T]):
         # Looked up when it happens: the engine sets the hook later.
         self.on_room()
 
-    def stream(self) -> Stream[Any]:
-        """Make a further stream with this component's care for subscribers."""
-        return Stream(self.runtime.lock(), self)
+    def stream(self, *, keep: bool = False) -> Stream[Any]:
+        """Make a further stream with this component's care for subscribers.
 
-    def side_stream(self) -> Stream[Any]:
+        Args:
+            keep: whether what comes before the first subscriber waits for it.
+        """
+        return Stream(self.runtime.lock(), self, self if keep else None)
+
+    def side_stream(self, *, keep: bool = False) -> Stream[Any]:
         """Make a stream that completes when the component is closed."""
-        stream = self.stream()
+        stream = self.stream(keep=keep)
         self._side_streams.append(stream)
         return stream
 
@@ -252,6 +262,19 @@ class Hub(Generic[T]):
                 count=count,
             )
             self.deliver(self.losses.emit, Loss(path, reason, count))
+
+    # ── stream.Keeping ────────────────────────────────────────────────────────────────────
+
+    def may_keep(self, count: int) -> bool:
+        """Tell whether so many values may wait for a first subscriber."""
+        return count <= _EARLY_VALUES and self.received() <= _EARLY_BYTES
+
+    def _count_received(self) -> int:
+        return self.stats.bytes_in
+
+    def soon(self, release: Callable[[None], None]) -> None:
+        """Have a stream release what it kept, where subscribers run. Any thread."""
+        self.lease.call_soon(self.deliver, release, None)
 
     # ── stream.Watch ──────────────────────────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable, abc
@@ -10,7 +11,7 @@ from reactivex.disposable import Disposable
 
 from rxplus.runtime import Lock
 
-__all__ = ["StateStream", "Stream", "Watch"]
+__all__ = ["Keeping", "StateStream", "Stream", "Watch"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,17 @@ class Watch(Protocol):
         """An observer took longer than the threshold."""
 
 
+class Keeping(Protocol):
+    """Lets a stream keep what comes before anybody has subscribed."""
+
+    def may_keep(self, count: int) -> bool:
+        """Tell whether ``count`` values may be kept, with all that has arrived by now."""
+        ...
+
+    def soon(self, release: Callable[[None], None]) -> None:
+        """Have ``release(None)`` called where values are emitted. Any thread."""
+
+
 class Stream(Observable[T]):
     """A hot observable that values are pushed into.
 
@@ -42,12 +54,17 @@ class Stream(Observable[T]):
     Args:
         lock: guards the set of observers, never held while one is called.
         watch: hears about observers that raise or dawdle.
+        keeping: with it, values that come before the first observer wait for it; a
+            component works from the moment it is made, and its user subscribes after that.
     """
 
-    def __init__(self, lock: Lock, watch: Watch) -> None:
+    def __init__(self, lock: Lock, watch: Watch, keeping: Keeping | None = None) -> None:
         super().__init__()
         self._guard = lock
         self._watch = watch
+        self._keeping = keeping
+        # What came before the first observer; None once nothing is kept any more.
+        self._early: list[T] | None = None if keeping is None else []
         # Replaced, never changed, so that emitting needs neither lock nor copy.
         self._observers: tuple[abc.ObserverBase[T], ...] = ()
         self._stopped = False
@@ -58,11 +75,19 @@ class Stream(Observable[T]):
         """Whether anybody is subscribed."""
         return bool(self._observers)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether values wait for the first observer."""
+        return self._early is not None
+
     def __contains__(self, observer: object) -> bool:
         return observer in self._observers
 
     def emit(self, value: T) -> None:
         """Give a value to every observer."""
+        if self._early is not None:
+            self._keep(self._early, value)
+            return
         watch = self._watch
         for observer in self._observers:
             started = watch.now()
@@ -75,13 +100,32 @@ class Stream(Observable[T]):
             if took > watch.threshold:
                 watch.slow(observer, took)
 
+    def _keep(self, early: list[T], value: T) -> None:
+        assert self._keeping is not None
+        early.append(value)
+        if not self._keeping.may_keep(len(early)):
+            self._release()  # It seems that nobody is going to listen.
+
+    def _release(self, _: None = None) -> None:
+        """Emit what was kept, and keep nothing any more."""
+        for value in self._take_early():
+            self.emit(value)
+
+    def _take_early(self) -> list[T]:
+        with self._guard:
+            early, self._early = self._early, None
+        return early or []
+
     def finish(self, error: Exception | None = None) -> None:
         """End the stream: complete it, or fail it with ``error``. Only the first end counts."""
         with self._guard:
             if self._stopped:
                 return
             self._stopped, self._error = True, error
-            observers, self._observers = self._observers, ()
+            observers = self._observers
+        if observers:
+            self._release()
+        self._observers = ()
         for observer in observers:
             try:
                 observer.on_completed() if error is None else observer.on_error(error)
@@ -102,7 +146,11 @@ class Stream(Observable[T]):
             if not stopped:
                 self._observers = (*self._observers, observer)
         if not stopped:
+            if self._early is not None and self._keeping is not None:
+                self._keeping.soon(self._release)
             return Disposable(lambda: self._detach(observer))
+        for value in self._take_early():
+            observer.on_next(value)
         if self._error is None:
             observer.on_completed()
         else:

@@ -10,15 +10,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxplus import (
-    Loss,
-    Request,
-    Response,
-    RxException,
-    RxWSServer,
-    Security,
-    TaggedData,
-)
+from rxplus import Loss, RxException, RxWSServer, TaggedData
 from rxplus.demo.ledger import Ledger
 from rxplus.demo.paths import DASHBOARD, FEED
 from rxplus.demo.reporter import Reporter
@@ -28,8 +20,6 @@ __all__ = ["Station", "averages"]
 
 FRAME_PERIOD = 0.5
 """Seconds that one frame of the dashboard sums up."""
-
-_NOT_YET = Response(status=503, body="Starting.\n")
 
 
 class Station:
@@ -58,14 +48,13 @@ class Station:
         self._lease = seams.server.acquire()
         self._scheduler = seams.scheduler(self._lease.loop)
         self._server: RxWSServer | None = None
-        self._subscribed = False
         self._feed: abc.DisposableBase = Disposable()
         self.port = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a server now, and its messages are listened to."""
-        return self._subscribed
+        """Whether there is a server now."""
+        return self._server is not None
 
     def open(self) -> None:
         """Start a server: on a free port the first time, then on the same one.
@@ -80,7 +69,6 @@ class Station:
             name="server",
             runtime=self._seams.server,
             transport=self._seams.transport,
-            security=Security(authenticate=self._admit),
         )
         self.port = server.port
         server.errors.subscribe(self._report)
@@ -89,7 +77,6 @@ class Station:
         self._feed = self._frames(server).subscribe(
             lambda values: self._send(server, values), on_error=self._report
         )
-        self._subscribed = True
 
     def stop_feed(self) -> None:
         """Send no more frames; returns when none is under way any more."""
@@ -97,7 +84,6 @@ class Station:
 
     def close(self) -> None:
         """Close the server, gracefully; :meth:`open` may follow."""
-        self._subscribed = False
         if self._server is None:
             return
         # Otherwise it would send through a server that takes no more.
@@ -110,15 +96,6 @@ class Station:
         self.close()
         self._lease.release()
         self._lease.join()
-
-    def _admit(self, _: Request) -> bool | Response:
-        """Let clients in once somebody listens to what they send.
-
-        A server accepts from the moment it is made, and clients that wait for
-        it have their buffers full: what they sent before there was a subscriber
-        would be nobody's.
-        """
-        return self._subscribed or _NOT_YET
 
     def _enter(self, message: TaggedData) -> None:
         self._ledger.receive(message.tag, message.data["n"])

@@ -33,11 +33,9 @@ from rxplus import (
     ConnectionStatus,
     Loss,
     Peer,
-    Request,
     Retry,
     RxWSClient,
     RxWSServer,
-    Security,
     TaggedData,
 )
 
@@ -114,18 +112,10 @@ def client_of(
     return RxWSClient({"host": HOST, "port": port, "path": path}, datatype, **options)
 
 
-def gated(port: int) -> tuple[RxWSServer, Collector[TaggedData]]:
-    """Start a server that lets nobody in before somebody listens to it."""
-    listened_to = threading.Event()
-
-    async def authenticate(_: Request) -> bool:
-        await asyncio.to_thread(listened_to.wait, LIMIT)
-        return True
-
-    server = serving(port=port, security=Security(authenticate=authenticate))
-    received = Collector(server)
-    listened_to.set()
-    return server, received
+def listening(port: int) -> tuple[RxWSServer, Collector[TaggedData]]:
+    """Start a server; whoever is first to send to it is heard, however fast that was."""
+    server = serving(port=port)
+    return server, Collector(server)
 
 
 @contextlib.contextmanager

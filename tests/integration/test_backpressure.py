@@ -20,9 +20,9 @@ from helpers import (
     client_of,
     count_losses,
     data_of,
-    gated,
     in_threads,
     joined,
+    listening,
     serving,
 )
 from helpers import nothing_left as nothing_left
@@ -231,7 +231,7 @@ def test_client_buffer_drops_while_disconnected(overflow: Overflow, kept: range)
         losses.wait_until(lambda values: sum(loss.count for loss in values) == 90)
         assert count_losses(losses.values) == {"overflow": 90}
     with client:
-        server, received = gated(port)
+        server, received = listening(port)
         with server:
             assert data_of(received.wait_for_count(10)) == [str(n) for n in kept]
 

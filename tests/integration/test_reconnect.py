@@ -18,10 +18,10 @@ from helpers import (
     client_of,
     count_losses,
     data_of,
-    gated,
     in_state,
     in_threads,
     joined,
+    listening,
     serving,
 )
 from helpers import nothing_left as nothing_left
@@ -57,7 +57,7 @@ def test_client_reconnect_after_server_restart() -> None:
         states.wait_for("connected")
     at_client = Collector(client)
     states.wait_for("reconnecting")
-    second, received = gated(port)
+    second, received = listening(port)
     with second, client:
         states.wait_until(lambda values: len(in_state(values, "connected")) == 2)
         client.on_next("up")
@@ -84,7 +84,7 @@ def test_what_was_buffered_arrives_in_order_after_a_restart() -> None:
         for number in range(1_000):
             client.on_next(str(number))
         assert client.health().queued_messages == 1_000
-        second, received = gated(port)
+        second, received = listening(port)
         with second:
             states.wait_until(lambda values: len(in_state(values, "connected")) == 2)
             for number in range(1_000, 2_000):
@@ -102,7 +102,7 @@ def test_buffered_from_the_start() -> None:
     with client_of(port, retry=SOON, buffer_while_disconnected=True) as client:
         for number in range(100):
             client.on_next(str(number))
-        server, received = gated(port)
+        server, received = listening(port)
         with server:
             assert data_of(received.wait_for_count(100)) == [str(n) for n in range(100)]
 
@@ -113,7 +113,7 @@ def test_every_message_is_received_or_lost_over_restarts(buffering: bool) -> Non
     received: list[str] = []
     stop = threading.Event()
     sent = itertools.count()
-    server, at_server = gated(0)
+    server, at_server = listening(0)
     port = server.port
     client = client_of(port, retry=SOON, buffer_while_disconnected=buffering)
     losses = Collector(client.losses)
@@ -132,7 +132,7 @@ def test_every_message_is_received_or_lost_over_restarts(buffering: bool) -> Non
                 server.close()
                 assert at_server.wait_ended() is None
                 received += data_of(at_server.values)
-                server, at_server = gated(port)
+                server, at_server = listening(port)
             at_server.wait_until(lambda values: len(values) >= 50)
             stop.set()
     server.close()

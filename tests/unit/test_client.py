@@ -772,6 +772,20 @@ def test_client_that_gives_up_while_closing_does_not_wait_any_longer(world: Worl
     server.close()
 
 
+def test_client_keeps_what_comes_before_somebody_subscribes(world: World) -> None:
+    """A greeting is not missed, though the client connects before its user can subscribe."""
+    server = world.server()
+    server.connections.subscribe(lambda peer: peer.on_next("welcome"))
+    client = world.connected(server)
+    world.settle()
+    values = world.sim.record(client)
+    server.on_next(tagged("/a", "more")[0])
+    world.settle()
+    assert values.values == ["welcome", "more"]
+    client.close()
+    server.close()
+
+
 def test_client_survives_a_subscriber_that_exits(world: World) -> None:
     """sys.exit() in a subscriber is reported like any other failure of it."""
     server = world.server()

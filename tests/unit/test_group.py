@@ -60,6 +60,29 @@ def test_group_merges_and_tags(world: World) -> None:
     server.close()
 
 
+def test_group_keeps_what_comes_before_somebody_subscribes(world: World) -> None:
+    """What its clients receive waits for the first subscriber, within the group's limit."""
+    server = world.server(datatype="bytes")
+    server.connections.subscribe(lambda peer: peer.on_next(b"welcome"))
+    group = world.group(server, datatype="bytes")
+    group.open_path("/a")
+    world.settle()
+    values = world.sim.record(group)
+    world.settle()
+    assert values.values == tagged("/a", b"welcome")
+
+    deaf = world.group(server, datatype="bytes")
+    deaf.open_path("/b")
+    world.settle()
+    server.on_next(TaggedData("/b", bytes(2**20)))
+    world.settle()
+    too_late = world.sim.record(deaf)
+    world.settle()
+    assert too_late.values == []
+    for part in (group, deaf, server):
+        part.close()
+
+
 def test_group_sends_on_the_path_of_the_tag(world: World) -> None:
     """Values go to the path that is their tag; a new path is opened for the first."""
     server = world.server()

@@ -101,6 +101,41 @@ def test_server_cannot_be_made_on_the_loop_it_would_run_on(world: World) -> None
 # ── receiving ─────────────────────────────────────────────────────────────────────────────
 
 
+def test_server_keeps_what_comes_before_somebody_subscribes(world: World) -> None:
+    """Peers and messages that are there before the line after the constructor are not missed."""
+    server = world.server()
+    client = world.connected(server)
+    client.on_next("early")
+    world.settle()
+    values, peers = world.sim.record(server), world.sim.record(server.connections)
+    world.settle()
+    assert values.values == tagged("/a", "early")
+    (peer,) = peers.values
+    from_peer = world.sim.record(peer)
+    client.on_next("late")
+    world.settle()
+    assert values.values == tagged("/a", "early", "late")
+    assert from_peer.values == ["early", "late"]
+    client.close()
+    server.close()
+
+
+def test_server_that_nobody_listens_to_keeps_little(world: World) -> None:
+    """Beyond a megabyte it keeps nothing: it may be a server that only sends."""
+    server = world.server(datatype="bytes")
+    client = world.connected(server, datatype="bytes")
+    for _ in range(3):
+        client.on_next(bytes(2**19))
+    world.settle()
+    values, peers = world.sim.record(server), world.sim.record(server.connections)
+    client.on_next(b"heard")
+    world.settle()
+    assert values.values == tagged("/a", b"heard")
+    assert len(peers.values) == 1
+    client.close()
+    server.close()
+
+
 def test_server_routes_by_the_path_without_the_query(world: World) -> None:
     """Peers on one path with different queries are on the same route."""
     server = world.server()

@@ -245,6 +245,83 @@ def test_stream_error_that_nobody_handles_is_no_failure_of_the_observer() -> Non
     assert clock.failures == []
 
 
+# ── before the first observer ─────────────────────────────────────────────────────────────
+
+
+class Keep:
+    """Lets a stream keep two values, and releases when the test says so."""
+
+    def __init__(self) -> None:
+        self.releases: list[Callable[[None], None]] = []
+
+    def may_keep(self, count: int) -> bool:
+        """Allow two."""
+        return count <= 2
+
+    def soon(self, release: Callable[[None], None]) -> None:
+        """Note what is to be called."""
+        self.releases.append(release)
+
+
+def keeping() -> tuple[Stream[Any], Keep]:
+    """Make a stream that keeps early values, and who lets it."""
+    keep = Keep()
+    return Stream(HookLock(), Clock(), keep), keep
+
+
+def test_stream_keeps_what_comes_before_the_first_observer() -> None:
+    """The first observer gets it, where values are emitted and before what comes later."""
+    source, keep = keeping()
+    notes, late = Notes(), Notes()
+    source.emit(1)
+    source.subscribe(notes.observer())
+    assert source.keeps
+    source.emit(2)
+    assert notes.list == []
+    for release in keep.releases:
+        release(None)
+    assert notes.list == [1, 2]
+    assert not source.keeps
+    source.emit(3)
+    source.subscribe(late.observer())
+    source.emit(4)
+    assert (notes.list, late.list) == ([1, 2, 3, 4], [4])
+    assert len(keep.releases) == 1
+
+
+def test_stream_that_nobody_observes_stops_keeping() -> None:
+    """Over the limit it lets everything go, and is a hot stream like any other."""
+    source, _ = keeping()
+    for number in range(3):
+        source.emit(number)
+    assert not source.keeps
+    notes = Notes()
+    source.subscribe(notes.observer())
+    source.emit(3)
+    assert notes.list == [3]
+
+
+def test_stream_that_ends_gives_what_it_kept_first() -> None:
+    """An end overtakes nothing: neither for who is waiting nor for who subscribes afterwards."""
+    source, keep = keeping()
+    notes = Notes()
+    source.emit(1)
+    source.subscribe(notes.observer())
+    source.finish()
+    assert notes.list == [1, "completed"]
+    for release in keep.releases:
+        release(None)
+    assert notes.list == [1, "completed"]
+
+    source, _ = keeping()
+    source.emit(1)
+    source.finish(ValueError("over"))
+    first, second = Notes(), Notes()
+    source.subscribe(first.observer())
+    source.subscribe(second.observer())
+    assert (first.list, second.list) == ([1, "error over"], ["error over"])
+
+
 # ── states ────────────────────────────────────────────────────────────────────────────────
 
 
