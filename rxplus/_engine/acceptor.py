@@ -192,8 +192,9 @@ class Acceptor:
     def _join(self, user: str | None, connection: Connection) -> None:
         path = connection.request.path
         most = self._hub.limits.max_connections
-        if not self._hub.is_open or (most is not None and len(self._members) >= most):
-            # Decided once more: others came while this one was being checked.
+        if most is not None and len(self._members) >= most:
+            # Decided once more: others came while this one was being checked. A server that
+            # begins to close in this moment lets it in, to send it away as it does the others.
             connection.abort()
             return
         try:

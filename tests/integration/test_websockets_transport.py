@@ -513,7 +513,9 @@ class TestEnds(Bench):
                 assert (await server.closed()).code == 1006
 
         self.run(body())
-        assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+        told = [record.message for record in caplog.records if record.name == "asyncio"]
+        # On a busy machine debug mode tells of slow callbacks, too.
+        assert [message for message in told if message.startswith("socket.send()")] == []
 
     @case
     async def test_vanished_peer_ends_a_close(self) -> None:

@@ -528,6 +528,25 @@ def test_server_close_says_goodbye(world: World) -> None:
     client.close()
 
 
+def test_server_that_closes_as_a_peer_comes_says_goodbye_to_it_too(world: World) -> None:
+    """Who was let in while the server began to close gets 1001, not a broken connection."""
+    closing: list[bool] = []
+
+    def close(_: Request) -> bool:
+        closing.append(server.close())
+        return True
+
+    server = world.server(security=Security(authenticate=close))
+    client = world.client(server)
+    states = world.sim.record(client.connection_state)
+    world.settle()
+    assert closing == [False]
+    assert states.values[:3] == ["connecting", "connected", "disconnected"]
+    assert states.values[2].code == 1001
+    client.close()
+    assert server.close()
+
+
 def test_server_close_from_a_callback(world: World) -> None:
     """Closing from a subscriber returns at once and still closes everything."""
     server = world.server()
