@@ -45,6 +45,22 @@ def test_component_is_a_subject(make: Maker, world: World) -> None:
         assert isinstance(component, Subject)
 
 
+@pytest.mark.parametrize("component", [RxWSServer, RxWSClient, RxWSClientGroup])
+def test_conn_cfg_validation_missing_host(component: Maker) -> None:
+    """A configuration without a host is refused, in these words."""
+    needs = {"path": "/"} if component is RxWSClient else {}
+    with pytest.raises(ValueError, match=r"^conn_cfg missing required keys: \['host'\]$"):
+        component({"port": 1, **needs})
+
+
+@pytest.mark.parametrize("component", [RxWSServer, RxWSClient, RxWSClientGroup])
+def test_conn_cfg_validation_missing_port(component: Maker) -> None:
+    """A configuration without a port is refused, in these words."""
+    needs = {"path": "/"} if component is RxWSClient else {}
+    with pytest.raises(ValueError, match=r"^conn_cfg missing required keys: \['port'\]$"):
+        component({"host": "h", **needs})
+
+
 def test_component_has_a_name(make: Maker, world: World) -> None:
     """The name is made up when none is given, and shows in the repr."""
     with make(**world.parts) as component:
