@@ -56,6 +56,9 @@ class Hub(Generic[T]):
         limits: for subscribers.
         scheduler: where subscribers run; ``None`` is the loop thread.
         telemetry: where logs, traces and metrics go.
+
+    Raises:
+        TypeError: ``name`` or ``scheduler`` is of the wrong type.
     """
 
     def __init__(
@@ -69,6 +72,11 @@ class Hub(Generic[T]):
         scheduler: abc.SchedulerBase | None,
         telemetry: Telemetry,
     ) -> None:
+        # First, so that a refusal leaves no thread behind.
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, got {name!r}")
+        if not isinstance(scheduler, abc.SchedulerBase | None):
+            raise TypeError(f"scheduler must be an Rx scheduler or None, got {scheduler!r}")
         self.kind = kind
         self.name = name
         self.runtime = runtime

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from reactivex import Subject
+from reactivex.scheduler import EventLoopScheduler
 from world import Nowhere, World
 
 from rxplus import (
@@ -83,14 +84,19 @@ def test_component_has_a_name(make: Maker, world: World) -> None:
         ({"subprotocols": "chat"}, TypeError, "subprotocols"),
         ({"tls": "yes"}, TypeError, "tls"),
         ({"pingo": 1}, TypeError, "pingo"),
+        ({"name": 5}, TypeError, "name must be a str"),
+        ({"scheduler": EventLoopScheduler}, TypeError, "scheduler must be an Rx scheduler"),
+        ({"datatype": "text"}, ValueError, "Unsupported datatype 'text'"),
     ],
 )
 def test_component_refuses_wrong_options(
-    make: Maker, world: World, options: dict[str, Any], error: type[Exception], message: str
+    make: Maker, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """An argument that cannot be right is refused by name, and nothing is left running."""
+    before = set(threading.enumerate())
     with pytest.raises(error, match=message):
-        make(**world.parts, **options)
+        make(transport=Nowhere(), **options)
+    assert set(threading.enumerate()) == before
 
 
 def test_component_takes_none_for_the_default(make: Maker, world: World) -> None:
