@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -124,6 +125,20 @@ def test_component_closes_and_lets_go(make: Maker, world: World) -> None:
     assert world.sim.record(component).completed
     assert world.sim.record(component.errors).completed
     assert world.sim.record(component.losses).completed
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(-1, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("5", TypeError)],
+)
+def test_component_refuses_a_wrong_timeout_and_stays_open(
+    make: Maker, world: World, timeout: Any, error: type[Exception]
+) -> None:
+    """A timeout that cannot be right is refused before anything is closed."""
+    with make(**world.parts) as component:
+        with pytest.raises(error, match="timeout must be"):
+            component.close(timeout)
+        assert component.health().state not in ("closing", "closed")
 
 
 def test_component_that_is_dropped_open_warns_and_closes(make: Maker) -> None:
