@@ -123,9 +123,7 @@ class Acceptor:
     # ── who gets in ───────────────────────────────────────────────────────────────────────
 
     async def _on_request(self, request: Request) -> Response | OnConnection:
-        refusal = self._admission.refuse(
-            request, total=len(self._members), from_address=self._per_address[_host(request)]
-        )
+        refusal = self._admission.refuse(request, **self._counts(request))
         if refusal is None:
             decision = await self._admit(request)
             if not isinstance(decision, Response):
@@ -134,6 +132,9 @@ class Acceptor:
         if request.is_upgrade:
             self._count_refusal(request, refusal)
         return refusal
+
+    def _counts(self, request: Request) -> dict[str, int]:
+        return {"total": len(self._members), "from_address": self._per_address[_host(request)]}
 
     async def _admit(self, request: Request) -> Response | OnConnection:
         try:
@@ -191,8 +192,7 @@ class Acceptor:
 
     def _join(self, user: str | None, connection: Connection) -> None:
         path = connection.request.path
-        most = self._hub.limits.max_connections
-        if not self._hub.is_open or (most is not None and len(self._members) >= most):
+        if not self._hub.is_open or self._admission.full(**self._counts(connection.request)):
             # Decided once more: others came while this one was being checked.
             connection.abort()
             return
