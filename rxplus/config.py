@@ -427,7 +427,8 @@ Authenticator: TypeAlias = Callable[
 """Decides who a request is from, on the loop thread; may be a coroutine function.
 
 It returns the user's name or ``True`` to let the request in, ``None`` or
-``False`` to answer 401, or a response of its own.
+``False`` to answer 401, or a response of its own. Anything else, an empty name
+included, is a mistake and lets nobody in: the answer is 500, as when it raises.
 """
 
 

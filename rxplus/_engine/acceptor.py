@@ -152,18 +152,27 @@ class Acceptor:
         return partial(self._join, user)
 
     async def _authenticate(self, request: Request) -> str | Response | None:
-        """Return who it is, ``None`` when nobody asks, or the refusal."""
+        """Return who it is, ``None`` when nobody asks, or the refusal.
+
+        Raises:
+            TypeError: the hook's answer is none.
+        """
         hook = self._security.authenticate
         if hook is None:
             return None
-        verdict = hook(request)
+        verdict: object = hook(request)
         if inspect.isawaitable(verdict):
             verdict = await verdict
-        if isinstance(verdict, Response):
-            return verdict
         if verdict is None or verdict is False:
             return UNAUTHORIZED
-        return "" if verdict is True else str(verdict)
+        if verdict is True:
+            return ""
+        if isinstance(verdict, (str, Response)) and verdict:
+            return verdict
+        # Such as 0, or an array's False: whatever was meant, it is not to let anybody in.
+        raise TypeError(
+            f"authenticate must return a name, a bool, a Response or None, got {verdict!r}"
+        )
 
     def _count_refusal(self, request: Request, refusal: Response) -> None:
         self._hub.stats.handshake_failures += 1

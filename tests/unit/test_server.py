@@ -270,6 +270,16 @@ def test_server_authenticates(world: World) -> None:
         part.close()
 
 
+@pytest.mark.parametrize("answer", ["", 0, 1, b"ada", [], ("ada",)])
+def test_server_lets_nobody_in_on_an_answer_that_is_none(world: World, answer: Any) -> None:
+    """What is neither a name nor a yes does not count as one; the mistake is reported."""
+    server = world.server(security=Security(authenticate=lambda _: answer))
+    errors = world.sim.record(server.errors)
+    assert refusals(world, server) == [500]
+    assert f"Response or None, got {answer!r}" in str(errors.values[0])
+    server.close()
+
+
 def test_server_does_basic_auth(world: World) -> None:
     """Right credentials get in, wrong ones get 401."""
     server = world.server(security=Security(authenticate=basic_auth({"ada": "secret"})))
