@@ -108,12 +108,21 @@ class Hub(Generic[T]):
     def _delivery(self, scheduler: abc.SchedulerBase | None) -> Delivery:
         if scheduler is None:
             return Direct()
-        limit = self.limits.max_undelivered
-        return Scheduled(scheduler, self.runtime.lock(), self.lease, limit, self._tell_of_room)
+        return Scheduled(
+            scheduler,
+            self.runtime.lock(),
+            self.lease,
+            self.limits.max_undelivered,
+            self._tell_of_room,
+            self._scheduler_refused,
+        )
 
     def _tell_of_room(self) -> None:
         # Looked up when it happens: the engine sets the hook later.
         self.on_room()
+
+    def _scheduler_refused(self, error: Exception) -> None:
+        self.report(error, "the scheduler takes no more work; subscribers run on the loop thread")
 
     def stream(self) -> Stream[Any]:
         """Make a further stream with this component's care for subscribers."""

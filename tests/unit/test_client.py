@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from reactivex import abc
+from reactivex.internal.exceptions import DisposedException
+from reactivex.scheduler import ImmediateScheduler
 from world import World, tagged
 
 from rxplus import (
@@ -161,6 +164,31 @@ def test_client_runs_subscribers_on_the_given_scheduler(world: World) -> None:
     client.close()
     world.settle()
     assert values.completed
+    server.close()
+
+
+def test_client_survives_a_scheduler_that_takes_no_more_work(world: World) -> None:
+    """A scheduler that was disposed of is reported once; the connection and the stream go on."""
+
+    class Disposed(ImmediateScheduler):
+        """Refuses everything."""
+
+        def schedule(
+            self, action: abc.ScheduledAction[Any], state: Any = None
+        ) -> abc.DisposableBase:
+            raise DisposedException
+
+    server = world.server()
+    client = world.client(server, scheduler=Disposed())
+    values, errors = world.sim.record(client), world.sim.record(client.errors)
+    assert client.wait_connected(10)
+    for text in ("1", "2"):
+        server.on_next(tagged("/a", text)[0])
+    world.settle()
+    client.close()
+    assert values.values == ["1", "2"]
+    assert values.completed
+    assert [type(error.exception) for error in errors.values] == [DisposedException]
     server.close()
 
 
