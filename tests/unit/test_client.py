@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import warnings
 from typing import Any
 
 import pytest
@@ -28,7 +30,9 @@ from rxplus import (
     Retry,
     RxException,
     RxWSClient,
+    RxWSServer,
     Timeouts,
+    UnsafePickleWarning,
     WouldDeadlockError,
 )
 from rxplus._core.retry import heals
@@ -190,6 +194,27 @@ def test_client_survives_a_scheduler_that_takes_no_more_work(world: World) -> No
     assert values.completed
     assert [type(error.exception) for error in errors.values] == [DisposedException]
     server.close()
+
+
+# ── pickle ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_client_warns_of_pickle_from_a_stranger(world: World) -> None:
+    """Unpickling what a server elsewhere sends is warned of, unless TLS says who it is."""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    warned: list[bool] = []
+    for server_side, client_side in ((None, None), (server_tls, unverified), (server_tls, True)):
+        with (
+            RxWSServer({"host": "10.0.0.1", "port": 0}, tls=server_side, **world.parts) as server,
+            warnings.catch_warnings(record=True, action="always") as caught,
+        ):
+            where = {"host": "10.0.0.1", "port": server.port, "path": "/"}
+            with RxWSClient(where, "object", tls=client_side, **world.parts) as client:
+                assert client.wait_connected(10)
+        warned.append([one.category for one in caught] == [UnsafePickleWarning])
+    assert warned == [True, True, False]
 
 
 # ── without a connection ──────────────────────────────────────────────────────────────────
@@ -583,6 +608,20 @@ def test_client_survives_a_token_function_that_raises(world: World) -> None:
     errors = world.sim.record(client.errors)
     assert client.wait_connected(10)
     assert "token server is down" in str(errors.values[0])
+    client.close()
+    server.close()
+
+
+def test_client_sends_no_token_that_is_none(world: World) -> None:
+    """A token function without a token is a failed attempt: "Bearer None" is never sent."""
+    tokens: Any = iter([None, "secret"])
+    server = world.server()
+    peers = world.sim.record(server.connections)
+    client = world.client(server, handshake=Handshake(token=lambda: next(tokens)))
+    errors = world.sim.record(client.errors)
+    assert client.wait_connected(10)
+    assert "Handshake.token returned a NoneType" in str(errors.values[0])
+    assert [peer.headers["Authorization"] for peer in peers.values] == ["Bearer secret"]
     client.close()
     server.close()
 
