@@ -92,7 +92,9 @@ class Hub(Generic[T]):
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
-        self.threshold = math.inf if limits.slow_callback is None else limits.slow_callback
+        # Who runs on a scheduler holds up nobody else.
+        threshold = limits.slow_callback if scheduler is None else None
+        self.threshold = math.inf if threshold is None else threshold
         self.messages: Stream[T] = self.stream()
         self.errors: Stream[RxException] = self.stream()
         self.losses: Stream[Loss] = self.stream()
