@@ -214,7 +214,10 @@ async def _headers(handshake: Handshake) -> Headers:
         credentials = ":".join(handshake.basic_auth).encode()
         authorization = f"Basic {base64.b64encode(credentials).decode()}"
     elif handshake.token is not None:
-        authorization = f"Bearer {await _fresh(handshake.token)}"
+        token = await _fresh(handshake.token)
+        if not isinstance(token, str):
+            raise TypeError(f"Handshake.token returned a {type(token).__name__}, not a str")
+        authorization = f"Bearer {token}"
     return Headers([*headers, ("Authorization", authorization)] if authorization else headers)
 
 

@@ -11,6 +11,7 @@ from reactivex import Observable, Subject, abc
 from rxplus._core.losses import Loss
 from rxplus._core.stats import Health, Stats
 from rxplus._engine.hub import Hub
+from rxplus.config import check_timeout
 from rxplus.errors import RxException
 
 __all__ = ["Component"]
@@ -83,7 +84,12 @@ class Component(Subject[T]):
 
         Returns:
             Whether everything has been let go of.
+
+        Raises:
+            ValueError: ``timeout`` is negative or not finite; nothing is closed then.
+            TypeError: it is no number.
         """
+        check_timeout(timeout)
         return self._close(timeout, None)
 
     def _close(self, timeout: float | None, error: Exception | None) -> bool:

@@ -88,6 +88,22 @@ def check_retry_timeout(conn_retry_timeout: float) -> None:
     _duration("conn_retry_timeout", conn_retry_timeout, optional=False)
 
 
+def check_timeout(timeout: float | None) -> None:
+    """Refuse a time for closing that cannot be right."""
+    _duration("timeout", timeout)
+
+
+def check_close(code: int, reason: str) -> None:
+    """Refuse a close code that may not be sent (RFC 6455, section 7.4), and no text as a reason."""
+    _count("code", code)
+    if code not in _SENDABLE_CODES:
+        raise ValueError(f"code must be 1000 or another close code that may be sent, got {code!r}")
+    _instance("reason", reason, str, "a str")
+
+
+_SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+
+
 def check_compression(compression: Any) -> None:
     """Refuse a compression that is not known."""
     if compression not in (None, "deflate"):
@@ -411,7 +427,8 @@ Authenticator: TypeAlias = Callable[
 """Decides who a request is from, on the loop thread; may be a coroutine function.
 
 It returns the user's name or ``True`` to let the request in, ``None`` or
-``False`` to answer 401, or a response of its own.
+``False`` to answer 401, or a response of its own. Anything else, an empty name
+included, is a mistake and lets nobody in: the answer is 500, as when it raises.
 """
 
 

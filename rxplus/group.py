@@ -76,12 +76,8 @@ class RxWSClientGroup(Component[TaggedData]):
             buffer_while_disconnected=buffer_while_disconnected,
             **options,
         )
-        if not isinstance(conn_cfg, ConnConfig) and "path" in conn_cfg:
-            raise ValueError(
-                f"conn_cfg of a group has no path, got {conn_cfg['path']!r}: "
-                "paths are opened by open_path() and on_next()"
-            )
-        config = ConnConfig.of(conn_cfg, path=False)
+        config = _without_path(conn_cfg)
+        datatype_of = datatype_chooser(datatype)
         name = name or f"RxWSClientGroup-{next(_numbers)}"
         runtime = runtime or ThreadRuntime(name)
         hub: Hub[TaggedData] = Hub(
@@ -111,7 +107,7 @@ class RxWSClientGroup(Component[TaggedData]):
                 **options,
             )
 
-        self._members = _Members(hub, make, datatype_chooser(datatype))
+        self._members = _Members(hub, make, datatype_of)
         self._clients = self._members.clients
         hub.run(self._members)
 
@@ -188,6 +184,18 @@ class RxWSClientGroup(Component[TaggedData]):
     def _paths(self) -> dict[str, int]:
         clients = list(self._clients.items())
         return {path: int(client.connected) for path, client in clients}
+
+
+def _without_path(conn_cfg: ConnCfgLike) -> ConnConfig:
+    config = ConnConfig.of(conn_cfg, path=False)
+    # A ConnConfig always has one: "/" when none was given.
+    given = config.path != "/" if isinstance(conn_cfg, ConnConfig) else "path" in conn_cfg
+    if given:
+        raise ValueError(
+            f"conn_cfg of a group has no path, got {config.path!r}: "
+            "paths are opened by open_path() and on_next()"
+        )
+    return config
 
 
 class _GroupClient(RxWSClient):

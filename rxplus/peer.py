@@ -11,6 +11,7 @@ from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
 from rxplus._engine.session import payload_size
 from rxplus._engine.stream import Stream
+from rxplus.config import check_close
 from rxplus.handshake import Address, Headers
 
 __all__ = ["Peer"]
@@ -95,7 +96,12 @@ class Peer(Subject[Any]):
             code: 1000, or an application's own 3000..4999, or another code that
                 RFC 6455, section 7.4.1, lets a server send.
             reason: up to 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: ``code`` may not be sent.
+            TypeError: ``code`` or ``reason`` is of the wrong type.
         """
+        check_close(code, reason)
         self._hub.lease.call_soon(self._acceptor.dismiss, self._member, code, reason)
 
     def on_completed(self) -> None:

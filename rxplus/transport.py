@@ -90,6 +90,11 @@ class ClientEndpoint:
     options: WireOptions = field(default_factory=WireOptions)
 
     @property
+    def verified(self) -> bool:
+        """Whether the server has to prove who it is."""
+        return self.tls is not None and self.tls.verify_mode is not ssl.CERT_NONE
+
+    @property
     def url(self) -> str:
         """The ``ws://`` or ``wss://`` URL, with IPv6 hosts in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -51,14 +51,19 @@ class Admission:
         """
         if not request.is_upgrade:
             return _HEALTHY if request.path == self._security.health_path else _PLAIN_HTTP
+        full = self.full(total=total, from_address=from_address)
+        if full is None and not self._origin_allowed(request.headers.get("Origin")):
+            return _WRONG_ORIGIN
+        return full
+
+    def full(self, *, total: int, from_address: int) -> Response | None:
+        """Return the answer when there are as many connections as may be, else ``None``."""
         limits = self._limits
         if limits.max_connections is not None and total >= limits.max_connections:
             return _FULL
         most = limits.max_connections_per_address
         if most is not None and from_address >= most:
             return _FULL_FOR_ADDRESS
-        if not self._origin_allowed(request.headers.get("Origin")):
-            return _WRONG_ORIGIN
         return None
 
     def _origin_allowed(self, origin: str | None) -> bool:

@@ -14,8 +14,16 @@ M = TypeVar("M")
 
 
 def route_of(target: str) -> str:
-    """Return the path that a request target is routed by: without its query."""
-    return target.partition("?")[0]
+    """Return the path that a request target is routed by: without its query.
+
+    Raises:
+        TypeError: it is no str.
+    """
+    try:
+        return target.partition("?")[0]
+    except (AttributeError, TypeError) as exc:
+        # Found out this way, since every message that is sent passes here.
+        raise TypeError(f"a path must be a str, got {target!r}") from exc
 
 
 class Channel(Generic[M]):

@@ -123,9 +123,7 @@ class Acceptor:
     # ── who gets in ───────────────────────────────────────────────────────────────────────
 
     async def _on_request(self, request: Request) -> Response | OnConnection:
-        refusal = self._admission.refuse(
-            request, total=len(self._members), from_address=self._per_address[_host(request)]
-        )
+        refusal = self._admission.refuse(request, **self._counts(request))
         if refusal is None:
             decision = await self._admit(request)
             if not isinstance(decision, Response):
@@ -134,6 +132,9 @@ class Acceptor:
         if request.is_upgrade:
             self._count_refusal(request, refusal)
         return refusal
+
+    def _counts(self, request: Request) -> dict[str, int]:
+        return {"total": len(self._members), "from_address": self._per_address[_host(request)]}
 
     async def _admit(self, request: Request) -> Response | OnConnection:
         try:
@@ -151,18 +152,27 @@ class Acceptor:
         return partial(self._join, user)
 
     async def _authenticate(self, request: Request) -> str | Response | None:
-        """Return who it is, ``None`` when nobody asks, or the refusal."""
+        """Return who it is, ``None`` when nobody asks, or the refusal.
+
+        Raises:
+            TypeError: the hook's answer is none.
+        """
         hook = self._security.authenticate
         if hook is None:
             return None
-        verdict = hook(request)
+        verdict: object = hook(request)
         if inspect.isawaitable(verdict):
             verdict = await verdict
-        if isinstance(verdict, Response):
-            return verdict
         if verdict is None or verdict is False:
             return UNAUTHORIZED
-        return "" if verdict is True else str(verdict)
+        if verdict is True:
+            return ""
+        if isinstance(verdict, (str, Response)) and verdict:
+            return verdict
+        # Such as 0, or an array's False: whatever was meant, it is not to let anybody in.
+        raise TypeError(
+            f"authenticate must return a name, a bool, a Response or None, got {verdict!r}"
+        )
 
     def _count_refusal(self, request: Request, refusal: Response) -> None:
         self._hub.stats.handshake_failures += 1
@@ -191,8 +201,7 @@ class Acceptor:
 
     def _join(self, user: str | None, connection: Connection) -> None:
         path = connection.request.path
-        most = self._hub.limits.max_connections
-        if most is not None and len(self._members) >= most:
+        if self._admission.full(**self._counts(connection.request)):
             # Decided once more: others came while this one was being checked. A server that
             # begins to close in this moment lets it in, to send it away as it does the others.
             connection.abort()

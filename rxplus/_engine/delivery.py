@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from reactivex import abc
+from reactivex.scheduler import ImmediateScheduler
 
 from rxplus.runtime import Lease, Lock
 
@@ -43,6 +44,9 @@ class Scheduled:
         lease: the loop.
         limit: calls that may wait before :attr:`full`.
         on_room: called on the loop thread when it was full and no longer is.
+        on_refused: hears that the scheduler takes no more work: it was disposed of, or the
+            interpreter exits. Calls are then made on the loop thread: late is better than
+            never, above all for the end of a stream.
     """
 
     def __init__(
@@ -52,12 +56,14 @@ class Scheduled:
         lease: Lease,
         limit: int,
         on_room: Callable[[], None],
+        on_refused: Callable[[Exception], None],
     ) -> None:
         self._scheduler = scheduler
         self._lock = lock
         self._lease = lease
         self._limit = limit
         self._on_room = on_room
+        self._on_refused = on_refused
         self._queue: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._draining = False
         self._was_full = False
@@ -79,7 +85,12 @@ class Scheduled:
             if self._draining:
                 return
             self._draining = True
-        self._scheduler.schedule(self._drain)
+        try:
+            self._scheduler.schedule(self._drain)
+        except Exception as exc:  # noqa: BLE001 - the scheduler is the user's
+            self._on_refused(exc)
+            self._scheduler = ImmediateScheduler()
+            self._scheduler.schedule(self._drain)
 
     def _drain(self, scheduler: abc.SchedulerBase, state: Any = None) -> None:
         while True:

@@ -61,6 +61,9 @@ class Hub(Generic[T]):
         limits: for subscribers.
         scheduler: where subscribers run; ``None`` is the loop thread.
         telemetry: where logs, traces and metrics go.
+
+    Raises:
+        TypeError: ``name`` or ``scheduler`` is of the wrong type.
     """
 
     def __init__(
@@ -74,6 +77,11 @@ class Hub(Generic[T]):
         scheduler: abc.SchedulerBase | None,
         telemetry: Telemetry,
     ) -> None:
+        # First, so that a refusal leaves no thread behind.
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, got {name!r}")
+        if not isinstance(scheduler, abc.SchedulerBase | None):
+            raise TypeError(f"scheduler must be an Rx scheduler or None, got {scheduler!r}")
         self.kind = kind
         self.name = name
         self.runtime = runtime
@@ -90,7 +98,9 @@ class Hub(Generic[T]):
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
-        self.threshold = math.inf if limits.slow_callback is None else limits.slow_callback
+        # Who runs on a scheduler holds up nobody else.
+        threshold = limits.slow_callback if scheduler is None else None
+        self.threshold = math.inf if threshold is None else threshold
         self.messages: Stream[T] = self.stream(keep=True)
         self.errors: Stream[RxException] = self.stream()
         self.losses: Stream[Loss] = self.stream()
@@ -106,12 +116,21 @@ class Hub(Generic[T]):
     def _delivery(self, scheduler: abc.SchedulerBase | None) -> Delivery:
         if scheduler is None:
             return Direct()
-        limit = self.limits.max_undelivered
-        return Scheduled(scheduler, self.runtime.lock(), self.lease, limit, self._tell_of_room)
+        return Scheduled(
+            scheduler,
+            self.runtime.lock(),
+            self.lease,
+            self.limits.max_undelivered,
+            self._tell_of_room,
+            self._scheduler_refused,
+        )
 
     def _tell_of_room(self) -> None:
         # Looked up when it happens: the engine sets the hook later.
         self.on_room()
+
+    def _scheduler_refused(self, error: Exception) -> None:
+        self.report(error, "the scheduler takes no more work; subscribers run on the loop thread")
 
     def stream(self, *, keep: bool = False) -> Stream[Any]:
         """Make a further stream with this component's care for subscribers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
 import random
 import threading
 import time
@@ -110,6 +111,12 @@ def _exit() -> None:
     waits = [begin() for begin in list(_exits.values())]
     for wait in waits:
         wait()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    # A child has none of the threads that could shut its parent's components down, and would
+    # wait for each of them in vain.
+    os.register_at_fork(after_in_child=_exits.clear)
 
 
 class ThreadLease:

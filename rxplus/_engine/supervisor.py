@@ -214,7 +214,7 @@ class Supervisor:
             span.set_attribute("server.address", endpoint.host)
             span.set_attribute("server.port", endpoint.port)
             span.set_attribute("url.path", self.path)
-            self._trusted = endpoint.tls is not None
+            self._trusted = endpoint.verified
             return await self._transport.connect(endpoint)
         except BaseException as exc:
             span.set_status(Status(StatusCode.ERROR, str(exc)))

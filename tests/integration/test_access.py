@@ -181,7 +181,10 @@ def test_connection_limit(limits: Limits, status: int) -> None:
         assert second.wait_connected(LIMIT)
 
 
-def test_connection_limit_under_a_stampede() -> None:
+@pytest.mark.parametrize(
+    "limits", [Limits(max_connections=3), Limits(max_connections_per_address=3)]
+)
+def test_connection_limit_under_a_stampede(limits: Limits) -> None:
     """Of many that are being checked at once, no more than the limit get in."""
     checked, gate = threading.Semaphore(0), asyncio.Event()
 
@@ -190,7 +193,7 @@ def test_connection_limit_under_a_stampede() -> None:
         await gate.wait()
         return True
 
-    limits, security = Limits(max_connections=3), Security(authenticate=hold)
+    security = Security(authenticate=hold)
     with contextlib.ExitStack() as stack:
         runtime = ThreadRuntime("stampede")
         server = stack.enter_context(serving(limits=limits, security=security, runtime=runtime))

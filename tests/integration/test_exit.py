@@ -99,6 +99,28 @@ def test_exit_without_a_server_takes_no_longer_than_it_may() -> None:
     assert child.returncode == 0
 
 
+def test_streams_complete_at_exit_though_thread_pools_are_gone() -> None:
+    """Python shuts thread pools down before components close; subscribers hear the end anyway."""
+    script = """
+        import sys
+        from reactivex.scheduler import ThreadPoolScheduler
+        from rxplus import RxWSClient, Timeouts
+
+        where = {"host": "127.0.0.1", "port": sys.argv[1], "path": "/"}
+        timeouts = Timeouts(exit=20)
+        client = RxWSClient(where, scheduler=ThreadPoolScheduler(1), timeouts=timeouts)
+        client.subscribe(on_completed=lambda: print("completed"))
+        client.errors.subscribe(print)
+        assert client.wait_connected(20)
+        """
+    with serving() as server, process(script, server.port) as child:
+        printed, said = child.communicate(timeout=LIMIT)
+    assert "the scheduler takes no more work" in printed
+    assert printed.rstrip().endswith("completed")
+    assert said == ""
+    assert child.returncode == 0
+
+
 def test_server_closes_its_peers_at_exit() -> None:
     """A server in a script that ends sends what is queued, and says that it goes away."""
     script = """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+import warnings
 from typing import Any
 
 import pytest
+from reactivex import abc
+from reactivex.internal.exceptions import DisposedException
+from reactivex.scheduler import ImmediateScheduler
 from world import World, tagged
 
 from rxplus import (
@@ -25,7 +30,9 @@ from rxplus import (
     Retry,
     RxException,
     RxWSClient,
+    RxWSServer,
     Timeouts,
+    UnsafePickleWarning,
     WouldDeadlockError,
 )
 from rxplus._core.retry import heals
@@ -162,6 +169,52 @@ def test_client_runs_subscribers_on_the_given_scheduler(world: World) -> None:
     world.settle()
     assert values.completed
     server.close()
+
+
+def test_client_survives_a_scheduler_that_takes_no_more_work(world: World) -> None:
+    """A scheduler that was disposed of is reported once; the connection and the stream go on."""
+
+    class Disposed(ImmediateScheduler):
+        """Refuses everything."""
+
+        def schedule(
+            self, action: abc.ScheduledAction[Any], state: Any = None
+        ) -> abc.DisposableBase:
+            raise DisposedException
+
+    server = world.server()
+    client = world.client(server, scheduler=Disposed())
+    values, errors = world.sim.record(client), world.sim.record(client.errors)
+    assert client.wait_connected(10)
+    for text in ("1", "2"):
+        server.on_next(tagged("/a", text)[0])
+    world.settle()
+    client.close()
+    assert values.values == ["1", "2"]
+    assert values.completed
+    assert [type(error.exception) for error in errors.values] == [DisposedException]
+    server.close()
+
+
+# ── pickle ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_client_warns_of_pickle_from_a_stranger(world: World) -> None:
+    """Unpickling what a server elsewhere sends is warned of, unless TLS says who it is."""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    warned: list[bool] = []
+    for server_side, client_side in ((None, None), (server_tls, unverified), (server_tls, True)):
+        with (
+            RxWSServer({"host": "10.0.0.1", "port": 0}, tls=server_side, **world.parts) as server,
+            warnings.catch_warnings(record=True, action="always") as caught,
+        ):
+            where = {"host": "10.0.0.1", "port": server.port, "path": "/"}
+            with RxWSClient(where, "object", tls=client_side, **world.parts) as client:
+                assert client.wait_connected(10)
+        warned.append([one.category for one in caught] == [UnsafePickleWarning])
+    assert warned == [True, True, False]
 
 
 # ── without a connection ──────────────────────────────────────────────────────────────────
@@ -559,6 +612,20 @@ def test_client_survives_a_token_function_that_raises(world: World) -> None:
     server.close()
 
 
+def test_client_sends_no_token_that_is_none(world: World) -> None:
+    """A token function without a token is a failed attempt: "Bearer None" is never sent."""
+    tokens: Any = iter([None, "secret"])
+    server = world.server()
+    peers = world.sim.record(server.connections)
+    client = world.client(server, handshake=Handshake(token=lambda: next(tokens)))
+    errors = world.sim.record(client.errors)
+    assert client.wait_connected(10)
+    assert "Handshake.token returned a NoneType" in str(errors.values[0])
+    assert [peer.headers["Authorization"] for peer in peers.values] == ["Bearer secret"]
+    client.close()
+    server.close()
+
+
 def test_client_ends_when_its_configuration_function_is_wrong(world: World) -> None:
     """A function that returns an address which cannot be right ends the client."""
     client = RxWSClient(lambda: {"host": "h", "port": 1, "path": "nope"}, **world.parts)
@@ -717,12 +784,14 @@ def test_client_keepalive_finds_a_silent_server(world: World) -> None:
     server.close()
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 def test_client_reports_a_subscriber_that_holds_the_loop(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, elsewhere: bool
 ) -> None:
-    """A slow subscriber is named in the log."""
+    """A slow subscriber is named in the log; on a scheduler of its own it may take its time."""
     server = world.server()
-    client = world.connected(server, limits=Limits(slow_callback=0.5))
+    scheduler = world.sim.scheduler if elsewhere else None
+    client = world.connected(server, limits=Limits(slow_callback=0.5), scheduler=scheduler)
 
     def dawdle(_: str) -> None:
         world.sim.loop.skip_to(world.sim.now + 1.0)
@@ -730,7 +799,7 @@ def test_client_reports_a_subscriber_that_holds_the_loop(
     client.subscribe(dawdle)
     server.on_next(tagged("/a", "x")[0])
     world.settle(3)
-    assert "dawdle" in caplog.text
+    assert ("dawdle" in caplog.text) is not elsewhere
     client.close()
     server.close()
 

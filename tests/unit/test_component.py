@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from reactivex import Subject
+from reactivex.scheduler import EventLoopScheduler
 from world import Nowhere, World
 
 from rxplus import (
@@ -45,6 +47,22 @@ def test_component_is_a_subject(make: Maker, world: World) -> None:
         assert isinstance(component, Subject)
 
 
+@pytest.mark.parametrize("component", [RxWSServer, RxWSClient, RxWSClientGroup])
+def test_conn_cfg_validation_missing_host(component: Maker) -> None:
+    """A configuration without a host is refused, in these words."""
+    needs = {"path": "/"} if component is RxWSClient else {}
+    with pytest.raises(ValueError, match=r"^conn_cfg missing required keys: \['host'\]$"):
+        component({"port": 1, **needs})
+
+
+@pytest.mark.parametrize("component", [RxWSServer, RxWSClient, RxWSClientGroup])
+def test_conn_cfg_validation_missing_port(component: Maker) -> None:
+    """A configuration without a port is refused, in these words."""
+    needs = {"path": "/"} if component is RxWSClient else {}
+    with pytest.raises(ValueError, match=r"^conn_cfg missing required keys: \['port'\]$"):
+        component({"host": "h", **needs})
+
+
 def test_component_has_a_name(make: Maker, world: World) -> None:
     """The name is made up when none is given, and shows in the repr."""
     with make(**world.parts) as component:
@@ -67,14 +85,19 @@ def test_component_has_a_name(make: Maker, world: World) -> None:
         ({"subprotocols": "chat"}, TypeError, "subprotocols"),
         ({"tls": "yes"}, TypeError, "tls"),
         ({"pingo": 1}, TypeError, "pingo"),
+        ({"name": 5}, TypeError, "name must be a str"),
+        ({"scheduler": EventLoopScheduler}, TypeError, "scheduler must be an Rx scheduler"),
+        ({"datatype": "text"}, ValueError, "Unsupported datatype 'text'"),
     ],
 )
 def test_component_refuses_wrong_options(
-    make: Maker, world: World, options: dict[str, Any], error: type[Exception], message: str
+    make: Maker, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """An argument that cannot be right is refused by name, and nothing is left running."""
+    before = set(threading.enumerate())
     with pytest.raises(error, match=message):
-        make(**world.parts, **options)
+        make(transport=Nowhere(), **options)
+    assert set(threading.enumerate()) == before
 
 
 def test_component_takes_none_for_the_default(make: Maker, world: World) -> None:
@@ -102,6 +125,20 @@ def test_component_closes_and_lets_go(make: Maker, world: World) -> None:
     assert world.sim.record(component).completed
     assert world.sim.record(component.errors).completed
     assert world.sim.record(component.losses).completed
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(-1, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("5", TypeError)],
+)
+def test_component_refuses_a_wrong_timeout_and_stays_open(
+    make: Maker, world: World, timeout: Any, error: type[Exception]
+) -> None:
+    """A timeout that cannot be right is refused before anything is closed."""
+    with make(**world.parts) as component:
+        with pytest.raises(error, match="timeout must be"):
+            component.close(timeout)
+        assert component.health().state not in ("closing", "closed")
 
 
 def test_component_that_is_dropped_open_warns_and_closes(make: Maker) -> None:

@@ -17,9 +17,12 @@ class CountingScheduler(VirtualTimeScheduler):
     def __init__(self) -> None:
         super().__init__()
         self.scheduled = 0
+        self.refuses = False
 
     def schedule(self, action: abc.ScheduledAction[Any], state: Any = None) -> abc.DisposableBase:
         """Count, and schedule."""
+        if self.refuses:
+            raise RuntimeError("no more")
         self.scheduled += 1
         return super().schedule(action, state)
 
@@ -32,7 +35,10 @@ class Desk:
         self.lease = ManualLease()
         self.lock = HookLock()
         self.rooms = 0
-        self.deliver = Scheduled(self.scheduler, self.lock, self.lease, limit, self.on_room)
+        self.refusals: list[Exception] = []
+        self.deliver = Scheduled(
+            self.scheduler, self.lock, self.lease, limit, self.on_room, self.refusals.append
+        )
         self.seen: list[Any] = []
 
     def on_room(self) -> None:
@@ -100,10 +106,25 @@ def test_scheduled_calls_one_at_a_time() -> None:
 def test_scheduled_takes_a_scheduler_that_runs_at_once() -> None:
     """On a scheduler that runs actions where they are scheduled it is a direct call."""
     seen: list[int] = []
-    deliver = Scheduled(ImmediateScheduler(), HookLock(), ManualLease(), 4, lambda: None)
+    refusals: list[Exception] = []
+    deliver = Scheduled(
+        ImmediateScheduler(), HookLock(), ManualLease(), 4, lambda: None, refusals.append
+    )
     deliver(seen.append, 1)
     deliver(seen.append, 2)
     assert seen == [1, 2]
+    assert refusals == []
+
+
+def test_scheduled_calls_where_it_is_once_the_scheduler_refuses() -> None:
+    """A scheduler that takes no more work is told of once, and costs nobody a value."""
+    desk = Desk()
+    desk.put(1)
+    desk.run()
+    desk.scheduler.refuses = True
+    desk.put(2)
+    assert desk.seen == [0, 0, 1]
+    assert [str(error) for error in desk.refusals] == ["no more"]
 
 
 def test_scheduled_calls_without_holding_the_lock() -> None:

@@ -11,6 +11,7 @@ from world import Nowhere, World, tagged
 
 from rxplus import (
     ComponentClosedError,
+    ConnConfig,
     HandshakeRejectedError,
     Limits,
     Loss,
@@ -30,11 +31,14 @@ from rxplus import (
         ({"port": 1}, r"conn_cfg missing required keys: \['host'\]"),
         ({"host": "h"}, r"conn_cfg missing required keys: \['port'\]"),
         ({"host": "h", "port": 1, "path": "/a"}, "no path, got '/a'"),
+        (ConnConfig("h", 1, "/a"), "no path, got '/a'"),
+        (None, "conn_cfg must be a mapping or a ConnConfig, got None"),
+        ("ws://h/path", "conn_cfg must be a mapping or a ConnConfig, got 'ws://h/path'"),
     ],
 )
-def test_group_refuses_wrong_conn_cfg(config: dict[str, Any], message: str) -> None:
+def test_group_refuses_wrong_conn_cfg(config: Any, message: str) -> None:
     """A configuration that cannot be right is refused at once."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         RxWSClientGroup(config)
 
 

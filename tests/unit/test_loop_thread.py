@@ -633,3 +633,23 @@ def test_lease_in_a_forked_child() -> None:
         lease.join(20)
     """)
     assert (result.stdout.split(), result.stderr) == (["0"], "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_exit_of_a_forked_child_leaves_the_parents_to_the_parent() -> None:
+    """What the parent registered is begun and waited for in the parent only."""
+    result = run_python("""
+        import os, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: the point here
+        from rxplus._engine.loop_thread import ThreadRuntime
+
+        runtime = ThreadRuntime()
+        lease = runtime.acquire()
+        runtime.at_exit(lambda: lambda: print("waited"))
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        print("parent", flush=True)
+    """)
+    assert (result.stdout.splitlines(), result.stderr) == (["parent", "waited"], "")

@@ -113,6 +113,32 @@ def test_peer_close_sends_what_was_sent_before(world: World) -> None:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((1005,), ValueError),
+        ((1006,), ValueError),
+        ((999,), ValueError),
+        ((5000,), ValueError),
+        (("1000",), TypeError),
+        ((1000, b"why"), TypeError),
+    ],
+)
+def test_peer_refuses_a_wrong_close(
+    world: World, arguments: tuple[Any, ...], error: type[Exception]
+) -> None:
+    """A code that may not be sent is refused in the caller's thread; the peer stays."""
+    server = world.server()
+    client = world.connected(server)
+    (peer,) = server.peers
+    with pytest.raises(error, match=r"^(code|reason) must be "):
+        peer.close(*arguments)
+    world.settle()
+    assert peer.connected
+    client.close()
+    server.close()
+
+
 @pytest.mark.parametrize("end", ["on_completed", "dispose"])
 def test_peer_ends_like_a_subject(world: World, end: str) -> None:
     """on_completed and dispose close the connection with 1000; the server goes on."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,13 @@ def routes_of_strings() -> Routes[str]:
 def test_route_of_is_the_path_without_the_query(target: str, path: str) -> None:
     """``/a?x=1`` and ``/a`` are one place; a slash at the end makes another."""
     assert route_of(target) == path
+
+
+@pytest.mark.parametrize("target", [None, 5, b"/a", ["/a"]])
+def test_route_of_refuses_what_is_no_text(target: Any) -> None:
+    """A tag that is no str is misuse, and the error says which."""
+    with pytest.raises(TypeError, match=f"a path must be a str, got {re.escape(repr(target))}"):
+        route_of(target)
 
 
 def test_routes_join_and_leave() -> None:

@@ -28,9 +28,11 @@ from rxplus import (
     RxWSServer,
     Security,
     TaggedData,
+    UnsafePickleWarning,
     WouldDeadlockError,
     basic_auth,
 )
+from rxplus_testing import MemoryTransport
 
 
 def refusals(world: World, server: RxWSServer, path: str = "/a", **options: Any) -> list[int]:
@@ -303,6 +305,43 @@ def test_server_authenticates(world: World) -> None:
     assert [peer.user for peer in server.peers] == ["ada", ""]
     for part in (*clients, server):
         part.close()
+
+
+@pytest.mark.parametrize("answer", ["", 0, 1, b"ada", [], ("ada",)])
+def test_server_lets_nobody_in_on_an_answer_that_is_none(world: World, answer: Any) -> None:
+    """What is neither a name nor a yes does not count as one; the mistake is reported."""
+    server = world.server(security=Security(authenticate=lambda _: answer))
+    errors = world.sim.record(server.errors)
+    assert refusals(world, server) == [500]
+    assert f"Response or None, got {answer!r}" in str(errors.values[0])
+    server.close()
+
+
+def test_server_warns_of_pickle_from_a_stranger(world: World) -> None:
+    """Unpickling what a peer elsewhere sends is warned of, unless it was authenticated."""
+    elsewhere = MemoryTransport(world.sim.net, host="10.0.0.9")
+    server = world.server(datatype="object")
+    with pytest.warns(UnsafePickleWarning, match=r"10\.0\.0\.9"):
+        client = world.connected(server, transport=elsewhere)
+    client.close()
+    server.close()
+    server = world.server(datatype="object", security=Security(authenticate=lambda _: "ada"))
+    client = world.connected(server, transport=elsewhere)
+    assert server.health().errors == 0
+    client.close()
+    server.close()
+
+
+def test_server_goes_on_when_a_warning_is_an_error(world: World) -> None:
+    """Where warnings are errors, the one about pickle is on errors and costs no connection."""
+    server = world.server(datatype="object")
+    errors = world.sim.record(server.errors)
+    client = world.connected(server, transport=MemoryTransport(world.sim.net, host="10.0.0.9"))
+    world.settle()
+    assert [type(error.exception) for error in errors.values] == [UnsafePickleWarning]
+    assert client.connected
+    client.close()
+    server.close()
 
 
 def test_server_does_basic_auth(world: World) -> None:

@@ -108,7 +108,9 @@ def translated(exc: Exception, endpoint: ClientEndpoint) -> ConnectError:
     if isinstance(exc, InvalidURI | ValueError | TypeError):
         return InvalidEndpointError(f"connecting to {where}: {exc}")
     cause = f" ({exc.__cause__})" if isinstance(exc, InvalidHandshake) and exc.__cause__ else ""
-    return ConnectError(f"connecting to {where}: {exc}{cause}")
+    # asyncio has none for a server that hangs up in the middle of TLS.
+    text = str(exc) or type(exc).__name__
+    return ConnectError(f"connecting to {where}: {text}{cause}")
 
 
 def _certificate_error(exc: BaseException | None) -> ssl.SSLCertVerificationError | None:
