@@ -32,6 +32,10 @@ class Put(Enum):
     """Everything was dropped, and the connection is to go."""
 
 
+# Looking a member up in its enum costs as much as a call, on CPython 3.11.
+_TAKEN = Put.TAKEN
+
+
 class Outbox(Generic[T]):
     """First in, first out, within a limit in messages and in bytes.
 
@@ -75,7 +79,7 @@ class Outbox(Generic[T]):
             return self._overflow(item, size)
         self._queue.append((item, size))
         self._bytes += size
-        return Put.TAKEN
+        return _TAKEN
 
     def force(self, item: T, size: int) -> None:
         """Add a message at the end, whatever the limits."""

@@ -16,6 +16,9 @@ __all__ = ["Mailbox"]
 
 T = TypeVar("T")
 
+# Looking a member up in its enum costs as much as a call (CPython 3.11).
+_TAKEN, _FULL, _OVERRUN = Put.TAKEN, Put.FULL, Put.OVERRUN
+
 
 class Mailbox(Generic[T]):
     """An outbox that any thread may put into and the loop thread takes from.
@@ -51,8 +54,9 @@ class Mailbox(Generic[T]):
         # Below: guarded by the lock.
         self._losses: Counter[LossReason] = Counter()
         self._outbox = make_outbox(buffer, self._note_loss, payload)
+        # Takes a message, or refuses it once sealed.
+        self._add: Callable[[T, int], Put] = self._outbox.put
         self._woken = False
-        self._sealed = False
         # Set while there may be room; who finds none clears it.
         self._room: Event = runtime.event()
         self._waiting = 0
@@ -75,15 +79,19 @@ class Mailbox(Generic[T]):
                 the time is over or the caller is on the loop thread.
             ComponentClosedError: :meth:`seal` has been called.
         """
-        if self._put(item, size) is Put.FULL:
-            if self._overflow.on_full is OnFull.ERROR:
-                raise BufferFullError(f"{self._name}: {self._fill()} wait to be sent")
+        with self._lock:
+            verdict = self._add(item, size)
+            if verdict is _TAKEN and self._woken:
+                return  # Most messages: what on_next costs is what is done so far.
+            calls = self._calls_after(verdict)
+        self._make(calls)
+        if verdict is _FULL:
             self._put_when_room(item, size)
 
     def seal(self) -> None:
         """Take no more messages. Those who wait for room get an error."""
         with self._lock:
-            self._sealed = True
+            self._add = self._refuse
             self._room.set()
 
     # ── loop thread ───────────────────────────────────────────────────────────────────────
@@ -118,20 +126,27 @@ class Mailbox(Generic[T]):
 
     def _put(self, item: T, size: int) -> Put:
         with self._lock:
-            if self._sealed:
-                raise ComponentClosedError(f"{self._name} is closed")
-            verdict = self._outbox.put(item, size)
-            if verdict is Put.FULL:
-                # Under the lock, so that it undoes no set() that came after.
-                self._room.clear()
-                return verdict
-            wake = not self._woken
-            self._woken = True
-        if wake:
-            self._lease.call_soon(self._wake)
-        if verdict is Put.OVERRUN:
-            self._lease.call_soon(self._on_overrun)
+            verdict = self._add(item, size)
+            calls = self._calls_after(verdict)
+        self._make(calls)
         return verdict
+
+    def _calls_after(self, verdict: Put) -> list[Callable[[], None]]:
+        """Return what is to be called on the loop. The caller holds the lock."""
+        if verdict is _FULL:
+            # Under the lock, so that it undoes no set() that came after.
+            self._room.clear()
+            return []
+        calls: list[Callable[[], None]] = [] if self._woken else [self._wake]
+        self._woken = True
+        return [*calls, self._on_overrun] if verdict is _OVERRUN else calls
+
+    def _make(self, calls: list[Callable[[], None]]) -> None:
+        for call in calls:
+            self._lease.call_soon(call)
+
+    def _refuse(self, item: T, size: int) -> Put:
+        raise ComponentClosedError(f"{self._name} is closed")
 
     def _wake(self) -> None:
         # Reset before anything is taken: who puts after this wakes the loop again. Under
@@ -141,6 +156,8 @@ class Mailbox(Generic[T]):
         self._on_ready()
 
     def _put_when_room(self, item: T, size: int) -> None:
+        if self._overflow.on_full is OnFull.ERROR:
+            raise BufferFullError(f"{self._name}: {self._fill()} wait to be sent")
         if self._lease.in_loop():
             raise BufferFullError(
                 f"{self._name}: {self._fill()} wait to be sent, and a callback on the loop "
@@ -152,7 +169,7 @@ class Mailbox(Generic[T]):
             self._waiting += 1
         try:
             while True:
-                if self._put(item, size) is not Put.FULL:
+                if self._put(item, size) is not _FULL:
                     return
                 left = None if deadline is None else deadline - self._now()
                 if (left is not None and left <= 0) or not self._room.wait(left):

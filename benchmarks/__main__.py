@@ -1,0 +1,54 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from benchmarks.cases import ALL, select
+from benchmarks.limits import raise_open_files
+from benchmarks.measure import measure
+from benchmarks.model import Config
+from benchmarks.report import report
+
+_QUICK_SCALE = 0.25
+_QUICK_ROUNDS = 3
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="beginnings of names; all when there is none")
+    parser.add_argument("--list", action="store_true", help="show names, and run nothing")
+    parser.add_argument("--quick", action="store_true", help="less work and fewer rounds")
+    parser.add_argument("--repeat", type=int, metavar="N", help="rounds of each benchmark")
+    parser.add_argument("--transport", default="websockets", help="of rxplus: websockets, picows")
+    parser.add_argument("--uvloop", action="store_true", help="use uvloop, for every contender")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run benchmarks, and print what was measured."""
+    given = _arguments(argv)
+    if given.list:
+        print("\n".join(f"{one.name:24}{one.title}" for one in ALL))
+        return
+    config = Config(
+        transport=given.transport,
+        uvloop=given.uvloop,
+        scale=_QUICK_SCALE if given.quick else 1.0,
+    )
+    rounds = given.repeat or (_QUICK_ROUNDS if given.quick else None)
+    raise_open_files()
+    started = time.monotonic()
+    results = [measure(one, config, rounds=rounds, tell=_tell) for one in select(given.names)]
+    print(report(results, config))
+    print(f"\nTook {time.monotonic() - started:.0f} s.", file=sys.stderr)
+
+
+def _tell(text: str) -> None:
+    print(f"\r\x1b[K{text}", end="\r", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
