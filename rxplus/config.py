@@ -192,6 +192,8 @@ def _check_host(host: Any) -> None:
     if not isinstance(host, str):
         raise TypeError(f"conn_cfg host must be a str, got {host!r}")
     unfit = not host.isprintable() or any(char in host for char in "/?#@[] ")
+    # RFC 1035, section 2.3.4; a longer label is a bare UnicodeError of the resolver's.
+    unfit = unfit or any(len(label) > 63 for label in host.split("."))
     if not host or unfit or (":" in host and not _is_ipv6(host)):
         raise ValueError(f"conn_cfg host must be a host name or an address, got {host!r}")
 
@@ -483,8 +485,9 @@ class Handshake:
     Callables run on the loop thread and may be coroutine functions.
     """
 
+    # Not shown, either: it may hold a secret.
     headers: HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]] = field(
-        default_factory=Headers
+        default_factory=Headers, repr=False
     )
     token: str | Callable[[], str | Awaitable[str]] | None = field(default=None, repr=False)
     basic_auth: tuple[str, str] | None = field(default=None, repr=False)

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from reactivex import Observable, abc
 
+from rxplus._core.losses import LossReason
 from rxplus._core.routing import route_of
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
@@ -107,12 +108,16 @@ class RxWSClientGroup(Component[TaggedData]):
                 **options,
             )
 
-        self._members = _Members(hub, make, datatype_of)
+        self._members = _Members(hub, make, datatype_of, given.retry_policy.maximum)
         self._clients = self._members.clients
         hub.run(self._members)
 
     def on_next(self, value: TaggedData) -> None:
         """Send a value on the path that is its tag. Any thread.
+
+        A path that failed for good is not opened again for ``Retry.maximum`` seconds, so that
+        a server which refuses is not hammered; what is sent on it until then is reported on
+        ``losses``. :meth:`open_path` opens it at once.
 
         Raises:
             TypeError: not a ``TaggedData``, or the datatype cannot send its data.
@@ -122,13 +127,14 @@ class RxWSClientGroup(Component[TaggedData]):
         """
         if not isinstance(value, TaggedData):
             raise TypeError(f"RxWSClientGroup sends TaggedData, got {type(value).__name__}")
-        client = self._clients.get(value.tag) or self._ensure_client(value.tag)
+        client = self._clients.get(value.tag) or self._members.reopen(value)
         try:
-            client.on_next(value.data)
+            if client is not None:
+                client.on_next(value.data)
         except ComponentClosedError:
             # That client ended in this very moment; the path can be opened again.
             self._members.drop(value.tag, client)
-            self._ensure_client(value.tag).on_next(value.data)
+            self.on_next(value)
 
     def open_path(self, path: str) -> RxWSClient:
         """Open a path before anything is sent on it. Any thread.
@@ -242,10 +248,14 @@ class _Members:
         hub: Hub[TaggedData],
         make: Callable[[str, WSDatatype], _GroupClient],
         datatype_of: Callable[[str], WSDatatype],
+        rest: float,
     ) -> None:
         self._hub = hub
         self._make = make
         self._datatype_of = datatype_of
+        self._rest = rest
+        # Paths that failed for good, and when they may be opened again.
+        self._resting: dict[str, float] = {}
         self._lock = hub.runtime.lock()
         self._left = Signal()
         self._ended = Stats()
@@ -260,6 +270,7 @@ class _Members:
         with self._lock:
             client = self.clients.get(route)
             if client is None:
+                self._resting.pop(route, None)
                 if not self._hub.is_open:
                     raise ComponentClosedError(f"{self._hub.name} is closed")
                 client = self._make(path, self._datatype_of(route))
@@ -267,7 +278,18 @@ class _Members:
                 self._hub.lease.call_soon(self._attach, route, client)
             return client
 
-    def drop(self, path: str, client: RxWSClient) -> None:
+    def reopen(self, value: TaggedData) -> _GroupClient | None:
+        """Return the client to send a value with; report it as lost if its path has just failed."""
+        route = route_of(value.tag)
+        with self._lock:
+            resting = self._resting.get(route, 0.0) > self._hub.runtime.now()
+        if resting and self._hub.is_open:
+            self._datatype_of(route).encode(value.data)
+            self._hub.lease.call_soon(self._hub.lost, route, {LossReason.DISCONNECTED: 1})
+            return None
+        return self.ensure(value.tag)
+
+    def drop(self, path: str, client: RxWSClient | None) -> None:
         """Forget a client that has ended. Any thread."""
         route = route_of(path)
         with self._lock:
@@ -314,8 +336,15 @@ class _Members:
     def _end(self, path: str, client: _GroupClient, error: Exception | None) -> None:
         if error is not None:
             self._hub.report(error, f"path {path} left the group", path=path)
+            self._let_rest(path)
         self.drop(path, client)
         self._left.send()
+
+    def _let_rest(self, path: str) -> None:
+        now = self._hub.runtime.now()
+        with self._lock:
+            still = {one: until for one, until in self._resting.items() if until > now}
+            self._resting = {**still, path: now + self._rest}
 
     def _resume_reading(self) -> None:
         for client in list(self.clients.values()):

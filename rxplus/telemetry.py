@@ -62,6 +62,7 @@ from opentelemetry.trace import Span, SpanKind, Tracer, TracerProvider
 
 from rxplus._core.stats import Stats
 from rxplus._meters import KIND, NAME, SCOPE, Meters, meters_of, version
+from rxplus.errors import TransportError
 
 __all__ = ["Probe", "Telemetry"]
 
@@ -215,7 +216,8 @@ class Probe:
             if self._std.isEnabledFor(level):
                 given = {"event.name": event} | self._attributes | _exportable(attributes)
                 extra = {"rxplus": given}
-                self._std.log(level, message, exc_info=exception, extra=extra, stacklevel=3)
+                traced = exception if _is_traced(exception) else None
+                self._std.log(level, message, exc_info=traced, extra=extra, stacklevel=3)
 
 
 def _emit(
@@ -271,11 +273,18 @@ def _described(exception: BaseException | None) -> dict[str, _Value]:
         return {}
     kind = type(exception)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return {
+    told: dict[str, _Value] = {
         "exception.type": f"{module}{kind.__qualname__}",
         "exception.message": _plain(exception),
-        "exception.stacktrace": _text("".join(traceback.format_exception(exception))),
     }
+    if _is_traced(exception):
+        told["exception.stacktrace"] = _text("".join(traceback.format_exception(exception)))
+    return told
+
+
+def _is_traced(exception: BaseException | None) -> bool:
+    """Tell whether its traceback says more than its message: not for what the network did."""
+    return not isinstance(exception, TransportError)
 
 
 def _named(key: str) -> str:

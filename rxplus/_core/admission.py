@@ -26,6 +26,7 @@ _FULL_FOR_ADDRESS = Response(
     body="Too many connections from this address.\n",
     headers=Headers([("Retry-After", "5")]),
 )
+_NO_PATH = Response(status=400, body="The request target must be a path.\n")
 _WRONG_ORIGIN = Response(status=403, body="This origin is not allowed.\n")
 
 
@@ -49,6 +50,9 @@ class Admission:
             total: connections the server has.
             from_address: those of them that come from the request's address.
         """
+        if not request.path.startswith("/"):
+            # The absolute form is for proxies (RFC 9112, section 3.2.2), and nothing else is one.
+            return _NO_PATH
         if not request.is_upgrade:
             return _HEALTHY if request.path == self._security.health_path else _PLAIN_HTTP
         full = self.full(total=total, from_address=from_address)

@@ -66,6 +66,7 @@ class Supervisor:
         self._transport = transport
         self._endpoint = endpoint
         self.path = path
+        self._where = path
         self._datatype = datatype
         self._retry = retry
         self._buffering = buffering
@@ -211,6 +212,7 @@ class Supervisor:
         try:
             endpoint = await self._endpoint()
             self.path = route_of(endpoint.target)
+            self._where = f"{endpoint.host}:{endpoint.port}{self.path}"
             span.set_attribute("server.address", endpoint.host)
             span.set_attribute("server.port", endpoint.port)
             span.set_attribute("url.path", self.path)
@@ -252,7 +254,7 @@ class Supervisor:
         self._hub.stats.handshake_failures += 1
         self._go(ConnectionState.DISCONNECTED, reason=str(error))
         self._attempts.failed()
-        self._hub.report(error, f"cannot connect on {self.path}", path=self.path)
+        self._hub.report(error, f"cannot connect to {self._where}", path=self.path)
         return _Outcome(error, heals(error, self._retry))
 
     def _outcome(self, info: CloseInfo) -> _Outcome:

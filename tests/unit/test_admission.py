@@ -158,3 +158,9 @@ def test_parse_basic_never_raises(text: str) -> None:
     """Whatever a stranger sends, it is no failure of the server."""
     parse_basic(text)
     parse_basic(f"Basic {text}")
+
+
+@pytest.mark.parametrize("target", ["x", "http://h/chat", "*", ""])
+def test_refuses_a_target_that_is_no_path(target: str) -> None:
+    """Only the origin form of a request target says which path is meant."""
+    assert refusal(path=target) == 400

@@ -119,6 +119,7 @@ def test_conn_config_takes_names_and_addresses(host: str) -> None:
         "h\0",
         "h:80",
         "::g",
+        "a" * 64 + ".example",
     ],
 )
 def test_conn_config_refuses_wrong_hosts(host: str) -> None:
@@ -515,6 +516,7 @@ def test_handshake_does_not_show_secrets() -> None:
     """What is printed into a log holds neither token nor password."""
     assert "s3cret" not in repr(Handshake(token="s3cret"))
     assert "s3cret" not in repr(Handshake(basic_auth=("user", "s3cret")))
+    assert "s3cret" not in repr(Handshake(headers={"Authorization": "s3cret"}))
 
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────

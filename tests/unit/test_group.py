@@ -16,8 +16,11 @@ from rxplus import (
     Limits,
     Loss,
     LossReason,
+    Request,
+    Retry,
     RxException,
     RxWSClientGroup,
+    Security,
     TaggedData,
     tag,
     tag_filter,
@@ -194,6 +197,37 @@ def test_group_goes_on_when_a_path_is_closed(world: World) -> None:
     world.settle()
     assert values.values == tagged("/a", "x")
     group.close()
+    server.close()
+
+
+def test_group_does_not_hammer_a_server_that_refuses(world: World) -> None:
+    """A path that failed for good rests; what is sent on it meanwhile is reported as lost."""
+    asked: list[str] = []
+
+    def refuse(request: Request) -> bool:
+        asked.append(request.path)
+        return False
+
+    server = world.server(security=Security(authenticate=refuse))
+    group = world.group(server, retry=Retry(maximum=10.0))
+    losses = world.sim.record(group.losses)
+    for number in range(100):
+        group.on_next(TaggedData("/a", str(number)))
+        world.settle()  # ten seconds in all
+    assert len(asked) == 1
+    assert sum(loss.count for loss in losses.values) == 100
+    with pytest.raises(TypeError, match="expects a string"):
+        group.on_next(TaggedData("/a", 1))
+    world.settle(10.0)
+    group.on_next(TaggedData("/a", "again"))
+    world.settle()
+    assert len(asked) == 2
+    group.open_path("/a")
+    world.settle()
+    assert len(asked) == 3
+    group.close()
+    with pytest.raises(ComponentClosedError):
+        group.on_next(TaggedData("/a", "too late"))
     server.close()
 
 

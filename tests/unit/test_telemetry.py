@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from rxplus import _meters
+from rxplus import ConnectError, _meters
 from rxplus._core.stats import Stats
 from rxplus.telemetry import Telemetry
 
@@ -516,6 +516,19 @@ def test_log_exception(sdk: Sdk, kind: type[Exception], name: str) -> None:
     assert attributes["exception.stacktrace"].startswith("Traceback (most recent call last)")
     assert "test_log_exception" in attributes["exception.stacktrace"]
     assert sdk.record().log_record.exception is None
+
+
+def test_log_of_what_the_network_did_has_no_traceback(
+    sdk: Sdk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused connection, tried again and again, is a line each time and not a page."""
+    error = ConnectError("nobody listens")
+    sdk.telemetry.probe("client", "c", Stats()).warning("e", "m", exception=error)
+    assert sdk.attributes()["exception.message"] == "nobody listens"
+    assert "exception.stacktrace" not in sdk.attributes()
+    Telemetry().probe("client", "c", Stats()).warning("e", "m", exception=error)
+    (record,) = caplog.records
+    assert record.exc_info is None
 
 
 @pytest.mark.parametrize(("method", "_severity", "level"), LEVELS)
