@@ -11,6 +11,7 @@ from rxplus_testing._faults import (
     AcceptThenClose,
     ConnectFault,
     Hang,
+    Outage,
     RefuseConnection,
     RejectHandshake,
 )
@@ -172,7 +173,7 @@ class Doorman:
                 self._accept_then_close(ask, code, reason)
             case Hang():
                 pass
-            case RefuseConnection():
+            case RefuseConnection() | Outage():
                 self._refuse(port)
             case _:
                 self._pass_on(ask, self._find_listener(port), port)

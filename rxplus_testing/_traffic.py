@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rxplus_testing._wire import Item
-
 __all__ = ["Traffic", "TrafficEntry"]
 
 
@@ -24,7 +22,7 @@ class TrafficEntry:
 
     time: float
     direction: str
-    payload: Item
+    payload: object
 
     def __str__(self) -> str:
         return f"{self.time:.6f} {self.direction} {self.payload}"
