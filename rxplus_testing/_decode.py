@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
-from rxplus_testing._frames import Frame, FrameReader, Opcode
-from rxplus_testing._rxplus import Headers, Request
+from rxplus_testing._frames import Frame, FrameReader, Opcode, parse_close
+from rxplus_testing._http import END_OF_HEAD, parse_head, request_of
+from rxplus_testing._rxplus import Headers
 from rxplus_testing._wire import Accept, Ask, Close, Message, Ping, Pong, Reject
 
 __all__ = ["Decoder"]
@@ -15,7 +15,6 @@ _KEEP = 2**12
 """Bytes of a payload that the log shows and keeps."""
 
 _TLS_HANDSHAKE = 0x16
-_END_OF_HEAD = b"\r\n\r\n"
 
 
 class Decoder:
@@ -44,11 +43,10 @@ class Decoder:
 
     def _feed_head(self, data: bytes) -> Iterator[object]:
         self._head += data
-        head, end, rest = self._head.partition(_END_OF_HEAD)
+        head, end, rest = self._head.partition(END_OF_HEAD)
         if not end:
             return
-        start, *lines = head.decode("latin-1").split("\r\n")
-        headers = Headers(_header(line) for line in lines)
+        start, headers = parse_head(bytes(head))
         item = _answer(start, headers) if start.startswith("HTTP/") else self._ask(start, headers)
         yield item
         if isinstance(item, Reject):
@@ -58,9 +56,9 @@ class Decoder:
         yield from self.feed(bytes(rest))
 
     def _ask(self, start: str, headers: Headers) -> object:
-        _, _, target = start.partition(" ")
-        self.path, _, query = target.rpartition(" ")[0].partition("?")
-        return Ask(Request(path=self.path, query=query, headers=headers))
+        request = request_of(start, headers)
+        self.path = request.path
+        return Ask(request)
 
 
 def _answer(start: str, headers: Headers) -> object:
@@ -68,11 +66,6 @@ def _answer(start: str, headers: Headers) -> object:
     if status == "101":
         return Accept(headers.get("Sec-WebSocket-Protocol"))
     return Reject(int(status) if status.isdigit() else 0)
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name, value.strip()
 
 
 def _meaning(frame: Frame) -> object:
@@ -87,7 +80,7 @@ def _meaning(frame: Frame) -> object:
         case Opcode.PONG:
             return Pong(int.from_bytes(frame.payload, "big"))
         case Opcode.CLOSE:
-            return _close(frame.payload)
+            return Close(*parse_close(frame.payload))
         case _:
             return f"frame of unknown kind {frame.opcode}"
 
@@ -96,9 +89,3 @@ def _payload(frame: Frame) -> str | bytes:
     if frame.opcode == Opcode.BINARY:
         return frame.payload
     return frame.payload.decode(errors="replace")
-
-
-def _close(payload: bytes) -> Close:
-    if len(payload) < 2:
-        return Close(1005)
-    return Close(struct.unpack("!H", payload[:2])[0], payload[2:].decode(errors="replace"))

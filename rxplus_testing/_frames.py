@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import enum
-import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Frame", "FrameReader", "Opcode", "accept_key", "encode"]
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+__all__ = ["Frame", "FrameReader", "Opcode", "close_payload", "encode", "parse_close"]
 
 
 class Opcode(enum.IntEnum):
@@ -98,9 +94,16 @@ class FrameReader:
         return Frame(first & 0x0F, payload, size, bool(first & 0x80), bool(first & 0x40))
 
 
-def accept_key(key: str) -> str:
-    """Return the answer to a ``Sec-WebSocket-Key`` (RFC 6455, section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324 - as the RFC says
+def close_payload(code: int, reason: str = "") -> bytes:
+    """Return what a close frame carries."""
+    return struct.pack("!H", code) + reason.encode()
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame; 1005 when it has none."""
+    if len(payload) < 2:
+        return 1005, ""
+    return int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace")
 
 
 _LENGTH_BYTES = {126: 2, 127: 8}

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http
 import ssl
-import struct
 from typing import Any, cast
 
 from rxplus_testing._faults import AcceptThenClose, RejectHandshake
-from rxplus_testing._frames import Opcode, accept_key, encode
-from rxplus_testing._rxplus import Headers
+from rxplus_testing._frames import Opcode, close_payload, encode
+from rxplus_testing._http import END_OF_HEAD, parse_head, response, switching
 
-__all__ = ["Impostor", "read_headers", "switching"]
-
-_END_OF_HEAD = b"\r\n\r\n"
+__all__ = ["Impostor"]
 
 
 class Impostor(asyncio.Protocol):
@@ -31,9 +27,16 @@ class Impostor(asyncio.Protocol):
         self, loop: asyncio.AbstractEventLoop, sock: Any, tls: ssl.SSLContext | None
     ) -> None:
         """Sit at the server's end of a connection."""
-        loop.create_task(
-            loop.connect_accepted_socket(lambda: self, sock, ssl=tls), name="impostor"
-        )
+        loop.create_task(self._accept(loop, sock, tls), name="impostor")
+
+    async def _accept(
+        self, loop: asyncio.AbstractEventLoop, sock: Any, tls: ssl.SSLContext | None
+    ) -> None:
+        try:
+            await loop.connect_accepted_socket(lambda: self, sock, ssl=tls)
+        except OSError:
+            # The client left, or cannot do TLS: nobody is there to be answered.
+            return
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note where to answer."""
@@ -45,45 +48,15 @@ class Impostor(asyncio.Protocol):
             self._transport.close()
             return
         self._head += data
-        if _END_OF_HEAD in self._head:
+        if END_OF_HEAD in self._head:
             self._answered = True
-            self._answer(bytes(self._head))
+            self._answer(parse_head(bytes(self._head))[1])
 
-    def _answer(self, head: bytes) -> None:
+    def _answer(self, headers: Any) -> None:
         match self._fault:
             case RejectHandshake(status=status, body=body):
-                self._transport.write(_response(status, body))
+                self._transport.write(response(status, body))
                 self._transport.close()
             case AcceptThenClose(code=code, reason=reason):
-                close = encode(Opcode.CLOSE, struct.pack("!H", code) + reason.encode())
-                self._transport.write(switching(read_headers(head)) + close)
-
-
-def read_headers(head: bytes) -> Headers:
-    """Return the headers of a request or response."""
-    lines = head.partition(_END_OF_HEAD)[0].decode("latin-1").split("\r\n")[1:]
-    parts = (line.partition(":") for line in lines)
-    return Headers((name, value.strip()) for name, _, value in parts)
-
-
-def switching(request: Headers) -> bytes:
-    """Return the answer that opens a connection."""
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept_key(request['Sec-WebSocket-Key'])}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def _response(status: int, body: str) -> bytes:
-    phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""
-    data = body.encode()
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        "Connection: close",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(data)}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + data
+                close = encode(Opcode.CLOSE, close_payload(code, reason))
+                self._transport.write(switching(headers) + close)

@@ -41,9 +41,20 @@ _NAMES_OF_THIS_HOST = frozenset({"", "0.0.0.0", "::", "localhost"})  # noqa: S10
 class AnyLink(Protocol):
     """What a network knows about each of its connections."""
 
-    number: int
-    port: int
-    path: str
+    @property
+    def number(self) -> int:
+        """Counts the connections of a network from 1."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path of the request that opens it, without the query."""
+        ...
 
     def arm(self) -> None:
         """Go on delivering after a hold."""

@@ -140,9 +140,7 @@ class Pipe(Generic[T]):
         extra = self._conditions.closing_delay(self._port) if is_end else 0.0
         self._enqueue(size, extra, lambda: self._sink(item), item)
 
-    def _enqueue(
-        self, size: int, extra: float, arrive: Callable[[], None], item: T | None
-    ) -> None:
+    def _enqueue(self, size: int, extra: float, arrive: Callable[[], None], item: T | None) -> None:
         now = self._loop.time()
         bandwidth = self._conditions.bandwidth(self._port)
         self._free_at = max(now, self._free_at) + (size / bandwidth if bandwidth else 0.0)

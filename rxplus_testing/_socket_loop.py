@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import base_events, selector_events
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any, Protocol, TypeVar
 
 from rxplus_testing._sockets import ListeningSocket, StreamSocket, Watch
@@ -25,7 +26,7 @@ class Machine(Protocol):
         """
         ...
 
-    def bind(self, host: str, port: int, tls: object) -> ListeningSocket:
+    def bind(self, host: str, port: int, tls: SSLContext | None) -> ListeningSocket:
         """Listen.
 
         Raises:
@@ -55,7 +56,7 @@ class SocketLoop(selector_events.BaseSelectorEventLoop):
         """Use the sockets of ``machine``, from now on."""
         self._machine = machine
 
-    async def create_connection(  # type: ignore[override]  # what asyncio adds for several addresses is left out
+    async def create_connection(
         self,
         protocol_factory: Callable[[], P],
         host: str | None = None,
@@ -68,7 +69,8 @@ class SocketLoop(selector_events.BaseSelectorEventLoop):
     ) -> tuple[asyncio.Transport, P]:
         """Connect, as :meth:`asyncio.loop.create_connection` says."""
         if sock is None:
-            assert host is not None and port is not None
+            assert host is not None
+            assert port is not None
             sock = await self._attached().connect(host, port)
             if ssl and server_hostname is None:
                 server_hostname = host
@@ -77,7 +79,7 @@ class SocketLoop(selector_events.BaseSelectorEventLoop):
             protocol_factory, sock=sock, ssl=ssl, server_hostname=server_hostname, **options
         )
 
-    async def create_server(  # type: ignore[override]  # likewise
+    async def create_server(  # type: ignore[override]  # without what sockets alone have
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         host: str | None = None,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from weakref import WeakValueDictionary
 
+from rxplus_testing._byte_line import ByteLine, connect_line
 from rxplus_testing._byte_link import ByteLink, Sign
 from rxplus_testing._faults import (
     AcceptThenClose,
@@ -21,7 +22,9 @@ from rxplus_testing._faults import (
     Slices,
 )
 from rxplus_testing._impostor import Impostor
+from rxplus_testing._line import Line
 from rxplus_testing._network import FIRST_CLIENT_PORT, Network, numeric
+from rxplus_testing._rxplus import ClientEndpoint
 from rxplus_testing._socket_loop import SocketLoop
 from rxplus_testing._sockets import ListeningSocket, SocketName, StreamSocket, Watch
 
@@ -69,6 +72,21 @@ class ByteNetwork(Network):
     def slice(self, size: int = 1, *, port: int | None = None) -> Rule:
         """Let bytes arrive in pieces of at most ``size``, until the rule is removed."""
         return self.inject(Slices(size=size), port=port)
+
+    # What scripted peers do.
+
+    async def connect_line(self, endpoint: ClientEndpoint) -> Line:
+        """Open a connection without a transport: for scripted peers."""
+        return await connect_line(endpoint)
+
+    async def listen_for_lines(
+        self, port: int, on_line: Callable[[Line], None]
+    ) -> tuple[int, Callable[[], None]]:
+        """Let everybody in on a port: for scripted peers. Return it, and what stops that."""
+        server = await self._loop.create_server(
+            lambda: ByteLine(self._loop, None, on_line), "127.0.0.1", port
+        )
+        return server.sockets[0].getsockname()[1], server.close
 
     # What the loop does.
 

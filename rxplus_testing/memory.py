@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rxplus_testing._faults import ConnectFault, FailSend, Rule
+from rxplus_testing._line import Line
 from rxplus_testing._link import Link
-from rxplus_testing._listener import Doorman, MemoryListener
+from rxplus_testing._listener import Doorman, Host, MemoryListener
+from rxplus_testing._memory_line import LineListener, MemoryLine
 from rxplus_testing._network import FIRST_CLIENT_PORT, Network, numeric
-from rxplus_testing._opening import ClientOpening, check_endpoint
+from rxplus_testing._opening import ClientOpening, check_endpoint, make_request
 from rxplus_testing._rxplus import (
     ClientEndpoint,
     Connection,
@@ -17,6 +19,7 @@ from rxplus_testing._rxplus import (
     OnRequest,
     ServerEndpoint,
 )
+from rxplus_testing._wire import Ask
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
@@ -32,7 +35,7 @@ class MemoryNetwork(Network):
         self, loop: asyncio.AbstractEventLoop, *, latency: float = 0.001, seed: int = 0
     ) -> None:
         super().__init__(loop, latency=latency, seed=seed)
-        self._listeners: dict[int, MemoryListener] = {}
+        self._listeners: dict[int, Host] = {}
 
     def fail_next_send(self, n: int = 1, *, port: int | None = None) -> Rule:
         """Let the next ``n`` sends raise; each one's connection breaks with 1006."""
@@ -51,25 +54,46 @@ class MemoryNetwork(Network):
             self._forget,
         )
         self._links[number] = link
+        Doorman(self._loop, link.server, self._connect_fault, self._listeners.get)
         return link
 
     async def connect(self, host: str, endpoint: ClientEndpoint) -> Connection:
         """Open a connection from a client at ``host``: for transports."""
         check_endpoint(endpoint)
         link = self._new_link(host, endpoint)
-        Doorman(self._loop, link.server, self._connect_fault, self._listeners.get)
         return await ClientOpening(self._loop, link.client, endpoint).open()
 
     def listen(self, endpoint: ServerEndpoint, on_request: OnRequest) -> Listener:
         """Listen on a port: for transports."""
         port = self._take_port(endpoint.port)
-        listener = MemoryListener(self._loop, endpoint, port, on_request, self._unlisten)
+        listener = MemoryListener(
+            self._loop, endpoint, port, on_request, lambda it: self._unlisten(port, it)
+        )
         self._listeners[port] = listener
         return listener
 
-    def _unlisten(self, listener: MemoryListener) -> None:
-        if self._listeners.get(listener.port) is listener:
-            self._forget_listener(listener.port)
+    # What scripted peers do.
+
+    async def connect_line(self, endpoint: ClientEndpoint) -> Line:
+        """Open a connection without a transport: for scripted peers."""
+        terminal = self._new_link("127.0.0.1", endpoint).client
+        line = MemoryLine(self._loop, terminal, f"peer {terminal.link.path}")
+        terminal.put(Ask(make_request(endpoint, terminal), endpoint.subprotocols))
+        await line.opened
+        return line
+
+    async def listen_for_lines(
+        self, port: int, on_line: Callable[[Line], None]
+    ) -> tuple[int, Callable[[], None]]:
+        """Let everybody in on a port: for scripted peers. Return it, and what stops that."""
+        port = self._take_port(port)
+        listener = self._listeners[port] = LineListener(self._loop, port, on_line)
+        return port, lambda: self._unlisten(port, listener)
+
+    def _unlisten(self, port: int, listener: Host) -> None:
+        # After a crash somebody else may listen there.
+        if self._listeners.get(port) is listener:
+            self._forget_listener(port)
 
     def _listening(self) -> Iterable[int]:
         return self._listeners
@@ -101,4 +125,3 @@ class MemoryTransport:
     async def listen(self, endpoint: ServerEndpoint, on_request: OnRequest) -> Listener:
         """Listen for connections, as :meth:`rxplus.Transport.listen` says."""
         return self._network.listen(endpoint, on_request)
-

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -14,22 +14,45 @@ import trustme
 from rxplus import Transport, WebSocketsTransport, WireOptions
 from rxplus_testing import VirtualLoop
 from rxplus_testing.byte import ByteNetwork
-from rxplus_testing.contract import TransportBench, TransportContract
+from rxplus_testing.contract import MIB, TransportBench, TransportContract
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """An authority that signs what the tests need."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def contexts(ca: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's; making keys takes longer than most cases."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    ca.issue_cert("127.0.0.1").configure_cert(server)
+    ca.configure_trust(client)
+    return server, client
 
 
 class Bench(TransportBench):
     """Runs cases with the real transport in virtual time."""
 
+    unbufferable = MIB
+    network: ByteNetwork
+
     def make_transport(self) -> Transport:
         """Make a network of its own for each case."""
-        ByteNetwork(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.network = ByteNetwork(loop, buffer_size=2**16)
         return WebSocketsTransport()
+
+    def jitter(self) -> AbstractContextManager[object]:
+        """Let what is sent take a time that varies."""
+        return self.network.jitter(0.0, 0.005)
 
     def run(self, coro: Coroutine[Any, Any, None]) -> None:
         """Run a case without waiting for anything."""
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(self.watched(coro))
-        gc.collect()
 
 
 class TestPlain(Bench, TransportContract):
@@ -46,12 +69,5 @@ class TestTls(Bench, TransportContract):
     """The contract on TLS."""
 
     @pytest.fixture(autouse=True)
-    def contexts(self, ca: trustme.CA) -> None:
-        self.server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ca.issue_cert("127.0.0.1").configure_cert(self.server_tls)
-        self.client_tls = ssl.create_default_context()
-        ca.configure_trust(self.client_tls)
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
+    def use_contexts(self, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+        self.server_tls, self.client_tls = contexts
