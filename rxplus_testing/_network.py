@@ -217,7 +217,16 @@ class Network:
         """Let listening on ``port`` fail, as if another process had it."""
         return self.inject(PortBusy(), port=port, times=times)
 
-    # What is there.
+    # What was sent, and what is there.
+
+    @property
+    def frames(self) -> list[TrafficEntry]:
+        """The WebSocket frames that were sent, oldest first."""
+        return self.traffic.frames
+
+    def snapshot(self) -> str:
+        """Return the traffic log as text, a line per entry."""
+        return self.traffic.snapshot()
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -252,9 +261,6 @@ class Network:
         if port in taken or self._faults.take(PortBusy, port):
             raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: port {port}")
         return port
-
-    def _log(self, direction: str, payload: object) -> None:
-        self.traffic.add(TrafficEntry(self._loop.time(), direction, payload))
 
     def _forget(self, link: AnyLink) -> None:
         self._links.pop(link.number, None)

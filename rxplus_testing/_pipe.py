@@ -103,7 +103,7 @@ class Pipe(Generic[T]):
         sink: Callable[[T], None],
         on_cut: Callable[[], None],
     ) -> None:
-        self.direction = direction
+        self.direction: Direction = direction
         self._loop = medium.loop
         self._conditions = medium.conditions
         self._port = port

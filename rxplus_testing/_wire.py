@@ -10,6 +10,7 @@ from rxplus_testing._rxplus import Payload, Request
 
 __all__ = [
     "Accept",
+    "FRAMES",
     "Ask",
     "Breach",
     "Close",
@@ -128,6 +129,9 @@ class Eof:
     def __str__(self) -> str:
         return f"eof ({self.error})"
 
+
+FRAMES = (Message, Ping, Pong, Close)
+"""What is a WebSocket frame, rather than a part of the handshake or of TCP."""
 
 Item: TypeAlias = Ask | Accept | Reject | Message | Ping | Pong | Close | Breach | Eof
 """Anything that a link carries."""

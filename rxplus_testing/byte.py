@@ -132,8 +132,8 @@ class ByteNetwork(Network):
             number, port, self._medium, self._buffer_size, self._on_opening, self._forget
         )
         server = _name(host, port)
-        client = _name(_IPV6_LOOPBACK if len(server) == 4 else "127.0.0.1", 0)
-        client = (client[0], FIRST_CLIENT_PORT + number, *client[2:])
+        loopback = _IPV6_LOOPBACK if len(server) == 4 else "127.0.0.1"
+        client = _name(loopback, FIRST_CLIENT_PORT + number)
         link.make_sockets((next(self._fds), next(self._fds)), client, server)
         self._watch(link.client.socket)
         # Nobody has it before it was accepted.
