@@ -294,11 +294,16 @@ class TransportBench:
 
         collector = Collector()
         asyncio.get_running_loop().set_exception_handler(note)
-        async with asyncio.timeout(self.time_limit):
-            await coro
-            # A task that is done in effect may need a turn of the loop to be done.
-            for _ in range(10):
-                await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(self.time_limit) as limit:
+                await coro
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise AssertionError(f"the case still waits after {self.time_limit} s") from exc
+        # A task that is done in effect may need a turn of the loop to be done.
+        for _ in range(10):
+            await asyncio.sleep(0)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"tasks left: {left}"
         # What failed unheard says so when it is collected.

@@ -222,6 +222,18 @@ class DataCases(TransportBench):
                 assert await client.received(5) == [*messages, "end"]
 
     @case
+    async def test_broadcast_encodes_once(self) -> None:
+        """A text is encoded once for all connections, however many there are."""
+        text = _Counting("\N{EURO SIGN}")
+        async with self.site() as site:
+            listener = await site.listen()
+            pairs = [await site.connect(listener) for _ in range(4)]
+            listener.broadcast([server.connection for _, server in pairs], [text])
+            for client, _ in pairs:
+                assert await client.received(1) == [text]
+            assert text.encoded <= 1
+
+    @case
     async def test_broadcast_bad_type_typeerror(self) -> None:
         """A broadcast with a message of another type reaches nobody."""
         bad: list[Any] = ["good", 1]
@@ -231,3 +243,16 @@ class DataCases(TransportBench):
             refuses(TypeError, listener.broadcast, [server.connection], bad)
             listener.broadcast([server.connection], ["next"])
             assert await client.received(1) == ["next"]
+
+
+class _Counting(str):
+    """A text that counts how often it is encoded."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, _text: str) -> None:
+        self.encoded = 0
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self.encoded += 1
+        return super().encode(encoding, errors)

@@ -21,9 +21,9 @@ from websockets.typing import Subprotocol
 
 from rxplus.handshake import Response
 from rxplus.transports.websockets.connection import WebSocketsConnection, request_value
-from rxplus.transports.websockets.frames import unmasked
+from rxplus.transports.websockets.frames import Piece, encoded, unmasked
 from rxplus.transports.websockets.library import limits, logger, tls_timeouts
-from rxplus.transports.websockets.wire import ServerWire
+from rxplus.transports.websockets.wire import ServerWire, Wire
 
 if TYPE_CHECKING:
     from rxplus.handshake import Request
@@ -93,15 +93,22 @@ class WebSocketsListener:
         return self._port
 
     def broadcast(self, connections: Iterable[Connection], messages: Sequence[Payload]) -> None:
-        pieces = unmasked(messages)
+        pieces: list[Piece] | None = None
+        others: list[Wire] = []
         for connection in connections:
             wire = cast("WebSocketsConnection", connection)._wire
             if not wire.is_open:
                 continue
-            if wire.plain:
-                wire.write(pieces)
-            else:
-                wire.send_through_library(messages)
+            if not wire.plain:
+                others.append(wire)
+                continue
+            if pieces is None:
+                pieces = unmasked(messages)
+            wire.write(pieces)
+        if others or pieces is None:
+            contents = encoded(messages)
+            for wire in others:
+                wire.send_through_library(contents)
 
     async def close(self) -> None:
         self._sockets.close()
