@@ -204,6 +204,7 @@ class Connection(Protocol):
             ConnectionClosedError: the connection is closing or closed, by
                 whichever side.
             TypeError: a message is neither ``str`` nor ``bytes``.
+            UnicodeEncodeError: a text has code points that UTF-8 has no bytes for.
         """
 
     def pause_reading(self) -> None:
@@ -263,7 +264,10 @@ class Listener(Protocol):
 
 
 OnConnection: TypeAlias = Callable[[Connection], None]
-"""Takes over a connection that was opened; it must call ``Connection.start``."""
+"""Takes over a connection that was opened; it must call ``Connection.start``.
+
+Should it raise, the connection is closed with 1011.
+"""
 
 OnRequest: TypeAlias = Callable[[Request], Awaitable[Response | OnConnection]]
 """Decides over a request: a response refuses it, a function takes the connection over.

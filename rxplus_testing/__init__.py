@@ -11,37 +11,57 @@ from rxplus_testing._errors import (
 )
 from rxplus_testing._faults import (
     AcceptThenClose,
+    Bandwidth,
+    Cut,
     FailSend,
     Fault,
     Hang,
+    Hold,
+    Latency,
+    Outage,
+    PortBusy,
     RefuseConnection,
     RejectHandshake,
+    Reset,
     Rule,
+    Slices,
+    SlowClose,
 )
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._recorder import Recorder
 from rxplus_testing._scheduler import VirtualScheduler
 from rxplus_testing._traffic import Traffic, TrafficEntry
+from rxplus_testing.byte import ByteNetwork
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
 from rxplus_testing.sim import Sim
 
 __all__ = [
     "AcceptThenClose",
+    "Bandwidth",
+    "ByteNetwork",
+    "Cut",
     "FailSend",
     "Fault",
     "ForeignThreadError",
     "Hang",
+    "Hold",
+    "Latency",
     "LeakError",
     "MemoryNetwork",
     "MemoryTransport",
+    "Outage",
+    "PortBusy",
     "Recorder",
     "RefuseConnection",
     "RejectHandshake",
+    "Reset",
     "Rule",
     "Sim",
     "SimDeadlock",
     "SimError",
     "SimTimeout",
+    "Slices",
+    "SlowClose",
     "Traffic",
     "TrafficEntry",
     "VirtualLoop",

@@ -18,7 +18,17 @@ from rxplus_testing._rxplus import (
     Request,
     WireOptions,
 )
-from rxplus_testing._wire import Close, Eof, Item, Message, Ping, Pong, to_close, to_messages
+from rxplus_testing._wire import (
+    Breach,
+    Close,
+    Eof,
+    Item,
+    Message,
+    Ping,
+    Pong,
+    to_close,
+    to_messages,
+)
 
 __all__ = ["MemoryConnection"]
 
@@ -163,6 +173,8 @@ class MemoryConnection:
                 self._heartbeat.answered(serial)
             case Close(code, reason):
                 self._handle_close(code, reason)
+            case Breach(code, reason):
+                self.fail(code, reason, ValueError(reason))
             case Eof(error):
                 self._end(CloseInfo(code=1006, local=self._close_begun, error=error))
             case _:
@@ -191,7 +203,8 @@ class MemoryConnection:
 
         Raises:
             ConnectionClosedError: the connection is closing or closed.
-            TypeError: a message is neither ``bytes`` nor valid text.
+            TypeError: a message is neither ``bytes`` nor ``str``.
+            UnicodeEncodeError: a text that UTF-8 has no bytes for.
         """
         self.write(to_messages(messages))
 

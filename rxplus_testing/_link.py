@@ -2,113 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from rxplus_testing._faults import Faults
+from rxplus_testing._faults import Cut, FailSend
+from rxplus_testing._pipe import Medium, Pipe
 from rxplus_testing._rxplus import Address, ConnectionClosedError
-from rxplus_testing._traffic import Traffic, TrafficEntry
-from rxplus_testing._wire import Item, Message
+from rxplus_testing._traffic import TrafficEntry
+from rxplus_testing._wire import Close, Eof, Item, Message
 
-__all__ = ["Conditions", "End", "Link", "Medium", "Pipe", "Terminal"]
-
-
-class Conditions:
-    """How the network treats what is on its way, by server port.
-
-    Args:
-        latency: seconds each way.
-    """
-
-    def __init__(self, latency: float) -> None:
-        self._latency: dict[int | None, float] = {None: latency}
-        self._held: set[int | None] = set()
-
-    def latency(self, port: int | None) -> float:
-        """Return the seconds that one way takes."""
-        return self._latency.get(port, self._latency[None])
-
-    def set_latency(self, seconds: float, port: int | None) -> None:
-        """Set the latency of one port, or with ``None`` of those not set on their own."""
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"latency must be finite and not negative, got {seconds!r}")
-        self._latency[port] = seconds
-
-    def held(self, port: int) -> bool:
-        """Tell whether nothing may be delivered."""
-        return None in self._held or port in self._held
-
-    def hold(self, port: int | None) -> None:
-        """Stop delivering for one port, or with ``None`` for all."""
-        self._held.add(port)
-
-    def release(self, port: int | None) -> None:
-        """Take back :meth:`hold` for one port, or with ``None`` all of them."""
-        if port is None:
-            self._held.clear()
-        self._held.discard(port)
-
-
-@dataclass(frozen=True, slots=True)
-class Medium:
-    """What all links of a network share."""
-
-    loop: asyncio.AbstractEventLoop
-    conditions: Conditions
-    faults: Faults
-    traffic: Traffic
-
-
-class Pipe:
-    """One direction of a link: keeps the order, takes its time, and needs one timer."""
-
-    def __init__(
-        self,
-        medium: Medium,
-        port: int,
-        sink: Callable[[Item], None],
-    ) -> None:
-        self._loop = medium.loop
-        self._conditions = medium.conditions
-        self._port = port
-        self._sink = sink
-        self._queue: deque[tuple[float, Item]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def put(self, item: Item) -> None:
-        """Send ``item`` on its way. It overtakes nothing, should the latency have fallen."""
-        due = self._loop.time() + self._conditions.latency(self._port)
-        self._queue.append((due, item))
-        self.arm()
-
-    def clear(self) -> None:
-        """Lose what is on its way."""
-        self._queue.clear()
-
-    def keep(self, size: int) -> None:
-        """Lose what is on its way, but for the first ``size`` bytes of messages."""
-        for index, (_, item) in enumerate(self._queue):
-            size -= item.size if isinstance(item, Message) else 0
-            if size < 0:
-                self._queue = deque(itertools.islice(self._queue, index))
-                return
-
-    def arm(self) -> None:
-        """See to it that the head of the queue is delivered when it is due."""
-        if self._timer is None and self._queue and not self._conditions.held(self._port):
-            self._timer = self._loop.call_at(self._queue[0][0], self._deliver)
-
-    def _deliver(self) -> None:
-        self._timer = None
-        while self._queue and self._queue[0][0] <= self._loop.time():
-            if self._conditions.held(self._port):
-                return
-            self._sink(self._queue.popleft()[1])
-        self.arm()
+__all__ = ["End", "Link", "Terminal"]
 
 
 class End(Protocol):
@@ -162,7 +65,8 @@ class Terminal:
 
     def lose_unsent(self, sent: int) -> None:
         """Lose what is on its way from here, but for the first ``sent`` bytes."""
-        self.link.pipe_from(self).keep(sent)
+        pipe = self.link.pipe_from(self)
+        pipe.keep(_fitting(pipe.under_way(), sent))
 
     def check_send(self) -> None:
         """Raise instead of sending when a fault says so, and break the link."""
@@ -216,15 +120,19 @@ class Link:
         self.server = Terminal(self, server, client, f":{self.port} -> {name}")
         self._medium = medium
         self._on_done = on_done
-        self._up = Pipe(medium, self.port, self.server.deliver)
-        self._down = Pipe(medium, self.port, self.client.deliver)
+        self._up = Pipe[Item](medium, self.port, "up", self.server.deliver, self._cut)
+        self._down = Pipe[Item](medium, self.port, "down", self.client.deliver, self._cut)
+        cut = medium.faults.take(Cut, self.port)
+        for pipe in (self._up, self._down):
+            pipe.cut_after(cut)
 
     def carry(self, sender: Terminal, item: Item, direction: str) -> None:
         """Log ``item`` and put it into the pipe that leads away from ``sender``."""
         self._medium.traffic.add(TrafficEntry(self._medium.loop.time(), direction, item))
-        self.pipe_from(sender).put(item)
+        size = item.size if isinstance(item, Message) else 0
+        self.pipe_from(sender).put(item, size, is_end=isinstance(item, Close | Eof))
 
-    def pipe_from(self, terminal: Terminal) -> Pipe:
+    def pipe_from(self, terminal: Terminal) -> Pipe[Item]:
         """Return the pipe that leads away from ``terminal``."""
         return self._up if terminal is self.client else self._down
 
@@ -234,7 +142,7 @@ class Link:
 
     def check_send(self) -> None:
         """Raise instead of sending when a fault says so, and break the link."""
-        if self._medium.faults.take_send_fault(self.port) is None:
+        if self._medium.faults.take(FailSend, self.port) is None:
             return
         self._medium.loop.call_soon(self.sever, ConnectionResetError("sending failed"))
         raise ConnectionClosedError(1006, "sending failed")
@@ -245,6 +153,9 @@ class Link:
         self._down.clear()
         self.server.break_off(error)
         self.client.break_off(error)
+
+    def _cut(self) -> None:
+        self.sever(ConnectionResetError("the network broke"))
 
     def arm(self) -> None:
         """Go on delivering after a hold."""
@@ -263,3 +174,14 @@ class Link:
             for terminal in (self.client, self.server)
             if terminal.label is not None
         ]
+
+
+def _fitting(items: Iterable[Item | None], size: int) -> int:
+    """Return how many of the items are before the first message that does not fit."""
+    count = 0
+    for item in items:
+        size -= item.size if isinstance(item, Message) else 0
+        if size < 0:
+            break
+        count += 1
+    return count

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from rxplus_testing._connection import MemoryConnection
 from rxplus_testing._faults import (
     AcceptThenClose,
     ConnectFault,
     Hang,
+    Outage,
     RefuseConnection,
     RejectHandshake,
 )
@@ -28,9 +30,18 @@ from rxplus_testing._rxplus import (
 )
 from rxplus_testing._wire import Accept, Ask, Eof, Item, Reject, to_messages
 
-__all__ = ["Doorman", "MemoryListener"]
+__all__ = ["Doorman", "Host", "MemoryListener"]
 
 logger = logging.getLogger("rxplus_testing")
+
+
+class Host(Protocol):
+    """Who answers on a port."""
+
+    endpoint: ServerEndpoint
+
+    def shake_hands(self, doorman: Doorman, ask: Ask) -> None:
+        """Begin to answer ``ask``."""
 
 
 class MemoryListener:
@@ -125,7 +136,7 @@ class Doorman:
         loop: asyncio.AbstractEventLoop,
         terminal: Terminal,
         find_fault: Callable[[int], ConnectFault | None],
-        find_listener: Callable[[int], MemoryListener | None],
+        find_listener: Callable[[int], Host | None],
     ) -> None:
         self.terminal = terminal
         self._loop = loop
@@ -172,12 +183,12 @@ class Doorman:
                 self._accept_then_close(ask, code, reason)
             case Hang():
                 pass
-            case RefuseConnection():
+            case RefuseConnection() | Outage():
                 self._refuse(port)
             case _:
                 self._pass_on(ask, self._find_listener(port), port)
 
-    def _pass_on(self, ask: Ask, listener: MemoryListener | None, port: int) -> None:
+    def _pass_on(self, ask: Ask, listener: Host | None, port: int) -> None:
         if listener is None:
             self._refuse(port)
         elif (listener.endpoint.tls is not None) is not ask.request.secure:

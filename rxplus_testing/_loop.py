@@ -14,7 +14,6 @@ import itertools
 import math
 import threading
 import weakref
-from asyncio import base_events
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -23,6 +22,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from rxplus_testing._errors import ForeignThreadError, SimDeadlock
 from rxplus_testing._sites import describe_task
+from rxplus_testing._socket_loop import SocketLoop
 
 __all__ = ["VirtualLoop"]
 
@@ -65,7 +65,7 @@ class _Selector:
         return []
 
 
-class VirtualLoop(base_events.BaseEventLoop):
+class VirtualLoop(SocketLoop):
     """An event loop in virtual time, for the thread that made it.
 
     It can be run like any other loop (``run_until_complete``,

@@ -19,7 +19,7 @@ from rxplus_testing._rxplus import (
 )
 from rxplus_testing._wire import Accept, Ask, Eof, Item, Reject
 
-__all__ = ["ClientOpening", "check_endpoint"]
+__all__ = ["ClientOpening", "check_endpoint", "make_request"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e]*")
@@ -36,7 +36,7 @@ class ClientOpening:
         self._loop = loop
         self._terminal = terminal
         self._endpoint = endpoint
-        self._request = _request(endpoint, terminal)
+        self._request = make_request(endpoint, terminal)
         self._answer: asyncio.Future[MemoryConnection | Reject | Eof] = loop.create_future()
 
     async def open(self) -> MemoryConnection:
@@ -121,7 +121,8 @@ def _extra_headers(endpoint: ClientEndpoint) -> list[tuple[str, str]]:
     return extra if endpoint.origin is None else [("Origin", endpoint.origin), *extra]
 
 
-def _request(endpoint: ClientEndpoint, terminal: Terminal) -> Request:
+def make_request(endpoint: ClientEndpoint, terminal: Terminal) -> Request:
+    """Return the request that a client sends."""
     path, _, query = endpoint.target.partition("?")
     key = base64.b64encode(terminal.link.number.to_bytes(16, "big")).decode()
     headers = [

@@ -9,7 +9,7 @@ from rxplus.errors import (
     HandshakeRejectedError,
     InvalidEndpointError,
 )
-from rxplus.handshake import Address, Headers, Request, Response
+from rxplus.handshake import Address, Headers, HeadersLike, Request, Response
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
 from rxplus.transport import (
     ClientEndpoint,
@@ -37,6 +37,7 @@ __all__ = [
     "Event",
     "HandshakeRejectedError",
     "Headers",
+    "HeadersLike",
     "InvalidEndpointError",
     "Lease",
     "Listener",

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rxplus_testing._wire import Item
+from rxplus_testing._wire import FRAMES
 
 __all__ = ["Traffic", "TrafficEntry"]
 
@@ -24,7 +24,7 @@ class TrafficEntry:
 
     time: float
     direction: str
-    payload: Item
+    payload: object
 
     def __str__(self) -> str:
         return f"{self.time:.6f} {self.direction} {self.payload}"
@@ -47,6 +47,11 @@ class Traffic:
     def clear(self) -> None:
         """Forget everything logged so far."""
         self._entries.clear()
+
+    @property
+    def frames(self) -> list[TrafficEntry]:
+        """The entries that are WebSocket frames: messages, pings, pongs and closes."""
+        return [entry for entry in self._entries if isinstance(entry.payload, FRAMES)]
 
     def snapshot(self) -> str:
         """Return the log as text, a line per entry."""

@@ -10,7 +10,9 @@ from rxplus_testing._rxplus import Payload, Request
 
 __all__ = [
     "Accept",
+    "FRAMES",
     "Ask",
+    "Breach",
     "Close",
     "Eof",
     "Item",
@@ -108,6 +110,17 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Breach:
+    """What no peer may send, and the code that it has to be answered with."""
+
+    code: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"breach {self.code} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Eof:
     """The end of the stream without a close frame, and why."""
 
@@ -117,7 +130,10 @@ class Eof:
         return f"eof ({self.error})"
 
 
-Item: TypeAlias = Ask | Accept | Reject | Message | Ping | Pong | Close | Eof
+FRAMES = (Message, Ping, Pong, Close)
+"""What is a WebSocket frame, rather than a part of the handshake or of TCP."""
+
+Item: TypeAlias = Ask | Accept | Reject | Message | Ping | Pong | Close | Breach | Eof
 """Anything that a link carries."""
 
 
@@ -136,7 +152,8 @@ def to_messages(payloads: Sequence[Payload]) -> list[Message]:
     """Check all payloads, and turn them into messages.
 
     Raises:
-        TypeError: one is neither ``bytes`` nor ``str`` that can be UTF-8.
+        TypeError: one is neither ``bytes`` nor ``str``.
+        UnicodeEncodeError: one is a ``str`` that UTF-8 has no bytes for.
     """
     if isinstance(payloads, (str, bytes)):
         raise TypeError("send() takes a sequence of messages, not one message")
@@ -148,7 +165,4 @@ def _size(payload: object) -> int:
         return len(payload)
     if not isinstance(payload, str):
         raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
-    try:
-        return len(payload) if payload.isascii() else len(payload.encode())
-    except UnicodeEncodeError as error:
-        raise TypeError(f"a text message must be valid UTF-8: {error}") from error
+    return len(payload) if payload.isascii() else len(payload.encode())

@@ -17,6 +17,7 @@ from rxplus_testing._runtime import InlineRuntime
 from rxplus_testing._rxplus import Runtime, Transport
 from rxplus_testing._scheduler import VirtualScheduler
 from rxplus_testing._teardown import Collector, cancel_tasks, describe_failure
+from rxplus_testing.byte import ByteNetwork
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
 
 __all__ = ["Sim"]
@@ -40,14 +41,17 @@ class Sim:
     Attributes:
         seed: as given.
         loop: the virtual asyncio loop.
-        net: the network, which takes the faults.
+        net: the network of :attr:`transport`, which takes the faults.
+        byte_net: the network of the loop's sockets, on which the real transport runs:
+            components use it that are given :attr:`runtime` alone.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._collector = Collector()
         self.loop = VirtualLoop()
-        self.net = MemoryNetwork(self.loop)
+        self.net = MemoryNetwork(self.loop, seed=seed)
+        self.byte_net = ByteNetwork(self.loop, seed=seed)
         self._driver = Driver(self.loop)
         self._runtime = InlineRuntime(self.loop, self._driver, seed)
         self._transport = MemoryTransport(self.net)
@@ -185,8 +189,8 @@ class Sim:
 
     def _left_open(self) -> list[str]:
         leases = [f"  lease taken at {site}" for site in self._runtime.held()]
-        network = [f"  {text}" for text in self.net.describe_open()]
-        return leases + network + self.loop.describe_tasks()
+        network = [*self.net.describe_open(), *self.byte_net.describe_open()]
+        return leases + [f"  {text}" for text in network] + self.loop.describe_tasks()
 
     def _take_down(self) -> None:
         for recorder in self._recorders:

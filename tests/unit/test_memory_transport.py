@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import ssl
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -43,29 +43,44 @@ from rxplus_testing import (
     Sim,
     VirtualLoop,
 )
-from rxplus_testing.contract import TransportContract
+from rxplus_testing._line import Line
+from rxplus_testing.contract import MIB, TransportBench, TransportContract
 
 
-class TestContractOnVirtualLoop(TransportContract):
-    """The memory transport does what every transport must do, in virtual time."""
+class MemoryBench(TransportBench):
+    """Runs cases with the memory transport, on a network of its own for each."""
+
+    latency = 0.001
+    unbufferable = MIB
+    network: MemoryNetwork
 
     def make_transport(self) -> Transport:
         """Make a network of its own for each case."""
-        return MemoryTransport(MemoryNetwork(asyncio.get_running_loop()))
+        self.network = MemoryNetwork(asyncio.get_running_loop(), latency=self.latency)
+        return MemoryTransport(self.network)
+
+    def jitter(self) -> AbstractContextManager[object]:
+        """Let what is sent take a time that varies."""
+        return self.network.jitter(0.0, 0.005)
+
+    async def line(self, endpoint: ClientEndpoint) -> Line:
+        """Connect a client that can misbehave, on the level of messages."""
+        return await self.network.connect_line(endpoint)
+
+
+class TestContractOnVirtualLoop(MemoryBench, TransportContract):
+    """The memory transport does what every transport must do, in virtual time."""
 
     def run(self, coro: Coroutine[Any, Any, None]) -> None:
         """Run a case without waiting for anything."""
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(self.watched(coro))
-        gc.collect()
 
 
-class TestContractOnRealLoop(TransportContract):
+class TestContractOnRealLoop(MemoryBench, TransportContract):
     """The same on asyncio's own loop, which has no part in the network's order."""
 
-    def make_transport(self) -> Transport:
-        """Make a network of its own for each case."""
-        return MemoryTransport(MemoryNetwork(asyncio.get_running_loop(), latency=0.0))
+    latency = 0.0
 
 
 class End:
@@ -276,7 +291,11 @@ def test_hold_delays_and_release_delivers_in_order(world: World) -> None:
 def test_hold_from_within_a_delivery_holds_the_rest(world: World) -> None:
     """A hold works at once, also between two messages that are due together."""
     client, server = world.pair()
-    server.on_message = lambda message: world.net.hold()  # type: ignore[method-assign]  # a hook
+
+    def hold(message: Payload) -> None:
+        world.net.hold()
+
+    server.on_message = hold  # type: ignore[method-assign]  # a hook
     client.send("first", "second")
     world.sim.advance(1.0)
     del server.on_message
@@ -626,10 +645,10 @@ def test_connection_send_of_one_message_is_typeerror(world: World) -> None:
         world.do(client.connection.send, "oops")
 
 
-def test_connection_send_of_surrogates_is_typeerror(world: World) -> None:
+def test_connection_send_of_surrogates_is_refused(world: World) -> None:
     """Text that is not valid UTF-8 is refused, with all that came with it."""
     client, server = world.pair()
-    with pytest.raises(TypeError, match="valid UTF-8"):
+    with pytest.raises(UnicodeEncodeError):
         client.send("fine", "\ud800")
     world.sim.advance(1.0)
     assert server.messages == []
@@ -1088,12 +1107,13 @@ def _play(seed: int, steps: list[tuple[str, Any]]) -> tuple[int, list[object], s
             elif what == "advance":
                 sim.advance(value)
             else:
-                {
+                actions: dict[str, Callable[[], object]] = {
                     "hold": world.net.hold,
                     "release": world.net.release,
                     "pause": server.pause,
                     "resume": server.resume,
-                }[what]()
+                }
+                actions[what]()
         world.net.release()
         server.resume()
         sim.advance(10.0)

@@ -19,10 +19,10 @@ __all__ = [
     "COPY_LIMIT",
     "Piece",
     "apply_mask",
+    "encoded",
     "fitting",
     "joined",
     "masked",
-    "type_error",
     "unmasked",
 ]
 
@@ -54,8 +54,21 @@ def _long_head(first: int, mask_bit: int, length: int) -> bytes:
     return struct.pack("!BBQ", first, mask_bit | 127, length)
 
 
-def type_error(message: object) -> TypeError:
+def _type_error(message: object) -> TypeError:
     return TypeError(f"a message must be str or bytes, not {type(message).__name__}")
+
+
+def encoded(messages: Sequence[Payload]) -> list[tuple[bool, bytes]]:
+    """Return for each message whether it is text, and its bytes."""
+    contents: list[tuple[bool, bytes]] = []
+    for message in messages:
+        if isinstance(message, str):
+            contents.append((True, message.encode()))
+        elif isinstance(message, bytes):
+            contents.append((False, message))
+        else:
+            raise _type_error(message)
+    return contents
 
 
 def unmasked(messages: Sequence[Payload]) -> list[Piece]:
@@ -68,7 +81,7 @@ def unmasked(messages: Sequence[Payload]) -> list[Piece]:
         elif isinstance(message, bytes):
             data, first, small = message, 0x82, _SMALL_BINARY
         else:
-            raise type_error(message)
+            raise _type_error(message)
         length = len(data)
         parts.append(small[length] if length < 126 else _long_head(first, 0, length))
         parts.append(data)
@@ -89,7 +102,7 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
         elif isinstance(message, bytes):
             data, first, small = message, 0x82, _SMALL_BINARY_MASKED
         else:
-            raise type_error(message)
+            raise _type_error(message)
         length = len(data)
         mask = masks[4 * at : 4 * at + 4]
         parts.append(small[length] if length < 126 else _long_head(first, 0x80, length))

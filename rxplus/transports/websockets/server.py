@@ -13,6 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.datastructures import Headers as LibraryHeaders
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import enable_server_permessage_deflate
+from websockets.frames import CloseCode
 from websockets.http11 import Request as LibraryRequest
 from websockets.http11 import Response as LibraryResponse
 from websockets.server import ServerProtocol
@@ -20,12 +21,13 @@ from websockets.typing import Subprotocol
 
 from rxplus.handshake import Response
 from rxplus.transports.websockets.connection import WebSocketsConnection, request_value
-from rxplus.transports.websockets.frames import unmasked
+from rxplus.transports.websockets.frames import Piece, encoded, unmasked
 from rxplus.transports.websockets.library import limits, logger, tls_timeouts
-from rxplus.transports.websockets.wire import ServerWire
+from rxplus.transports.websockets.wire import ServerWire, Wire
 
 if TYPE_CHECKING:
-    from rxplus.transport import Connection, OnRequest, Payload, ServerEndpoint
+    from rxplus.handshake import Request
+    from rxplus.transport import Connection, OnConnection, OnRequest, Payload, ServerEndpoint
 
 __all__ = ["WebSocketsListener"]
 
@@ -91,15 +93,22 @@ class WebSocketsListener:
         return self._port
 
     def broadcast(self, connections: Iterable[Connection], messages: Sequence[Payload]) -> None:
-        pieces = unmasked(messages)
+        pieces: list[Piece] | None = None
+        others: list[Wire] = []
         for connection in connections:
             wire = cast("WebSocketsConnection", connection)._wire
             if not wire.is_open:
                 continue
-            if wire.plain:
-                wire.write(pieces)
-            else:
-                wire.send_through_library(messages)
+            if not wire.plain:
+                others.append(wire)
+                continue
+            if pieces is None:
+                pieces = unmasked(messages)
+            wire.write(pieces)
+        if others or pieces is None:
+            contents = encoded(messages)
+            for wire in others:
+                wire.send_through_library(contents)
 
     async def close(self) -> None:
         self._sockets.close()
@@ -161,7 +170,7 @@ class WebSocketsListener:
             if await self._open(wire) and wire.accepted is not None:
                 (take_over, request), wire.accepted = wire.accepted, None
                 wire.start_keepalive()
-                take_over(WebSocketsConnection(wire, request))
+                _hand_over(wire, request, take_over)
         except BaseException:
             wire.transport.abort()
             raise
@@ -194,6 +203,14 @@ class WebSocketsListener:
             return connection.respond(500, "Internal server error.\n")
         cast("ServerWire", connection).accepted = (decision, value)
         return None
+
+
+def _hand_over(wire: ServerWire, request: Request, take_over: OnConnection) -> None:
+    try:
+        take_over(WebSocketsConnection(wire, request))
+    except Exception as exc:  # noqa: BLE001 - it should not raise; the peer gets to know anyway
+        logger.exception("a connection to %s could not be taken over", request.path)
+        wire.fail(CloseCode.INTERNAL_ERROR, "internal error", exc)
 
 
 def _ports(server: asyncio.Server) -> set[int]:

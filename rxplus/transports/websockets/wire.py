@@ -22,10 +22,10 @@ from rxplus.transports.websockets.frames import (
     COPY_LIMIT,
     Piece,
     apply_mask,
+    encoded,
     fitting,
     joined,
     masked,
-    type_error,
     unmasked,
 )
 
@@ -228,18 +228,11 @@ class Wire(LibraryConnection):
         if self.plain:
             self.write(self.serialize(messages))
         else:
-            self.send_through_library(messages)
+            self.send_through_library(encoded(messages))
 
-    def send_through_library(self, messages: Sequence[Payload]) -> None:
-        encoded: list[tuple[bool, bytes]] = []
-        for message in messages:
-            if isinstance(message, str):
-                encoded.append((True, message.encode()))
-            elif isinstance(message, bytes):
-                encoded.append((False, message))
-            else:
-                raise type_error(message)
-        for is_text, data in encoded:
+    def send_through_library(self, contents: Sequence[tuple[bool, bytes]]) -> None:
+        """Send what :func:`encoded` has made of messages."""
+        for is_text, data in contents:
             if is_text:
                 self.protocol.send_text(data)
             else:
