@@ -712,6 +712,20 @@ class TestKeepalive(Bench):
                 assert server.connection.latency is not None
 
     @case
+    async def test_side_that_has_just_resumed_does_not_blame_the_peer(self) -> None:
+        """A pong that came during a pause is not missing before there was time to read it."""
+        async with self.site() as site:
+            listener = await site.listen(ping_interval=0.0, ping_timeout=1000.0)
+            async with raw_client(listener) as raw:
+                server = (await site.server_end()).start()
+                ping = await raw.frame(PING)
+                server.connection.pause_reading()
+                await raw.send(Frame(PONG, ping.data), Frame(TEXT, b"alive"))
+                server.connection.resume_reading()
+                wire_of(server.connection)._overdue(asyncio.get_running_loop().create_future())
+                assert await server.received(1) == ["alive"]
+
+    @case
     async def test_link_that_moves_is_not_dead(self) -> None:
         """As long as the write buffer drains, the ping in it cannot have been answered."""
         async with self.site() as site:

@@ -76,6 +76,9 @@ class Wire(LibraryConnection):
     # Messages that came while they could not be delivered.
     _kept: collections.deque[Payload] | None = None
     _reading_paused = False
+    # Whether reading was paused since a pong was last found overdue. Who has only just resumed
+    # has not yet seen what was there by then.
+    _was_deaf = False
 
     # A message that is arriving in fragments.
     _fragments: bytearray | None = None
@@ -170,7 +173,7 @@ class Wire(LibraryConnection):
         return self._aborted or self._failure is not None
 
     def pause_reading(self) -> None:
-        self._reading_paused = True
+        self._reading_paused = self._was_deaf = True
         self._sink = None
         # While closing, reading on is the only way to notice the end.
         if self.protocol.state is OPEN:
@@ -279,6 +282,7 @@ class Wire(LibraryConnection):
             self.start_keepalive()
             return
         self._taken = self._count_taken()
+        self._was_deaf = self._reading_paused
         pong.add_done_callback(lambda _: self._next_keepalive(sent_at))
         self._ping_timer = self.loop.call_later(self.ping_timeout, self._overdue, pong)
 
@@ -293,8 +297,9 @@ class Wire(LibraryConnection):
             return
         taken = self._count_taken()
         moving = taken > self._taken and self.transport.get_write_buffer_size() > 0
-        if self._reading_paused or self._receiver is None or moving:
+        if self._was_deaf or self._receiver is None or moving:
             # The pong may be there unread, or the ping not be out yet on a slow link.
+            self._was_deaf = self._reading_paused
             self._taken = taken
             self._ping_timer = self.loop.call_later(self.ping_timeout, self._overdue, pong)
             return
