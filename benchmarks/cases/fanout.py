@@ -15,7 +15,7 @@ from benchmarks.processes import hear, process
 from benchmarks.receivers import DONE, READY, connect_library_clients, connect_light_clients
 from benchmarks.sides import ours, plain
 from benchmarks.tally import make_message
-from rxplus import RxWSServer, TaggedData
+from rxplus import TaggedData
 
 __all__ = ["BENCHMARKS"]
 
@@ -57,11 +57,7 @@ def _plain(kind: str, clients: int, count: int, config: Config) -> Figures:
 def _ours(kind: str, clients: int, count: int, config: Config) -> Figures:
     message = str(make_message(64))
     clients, total = config.count(clients), config.count(count)
-    with RxWSServer(
-        {"host": ours.HOST, "port": 0},
-        runtime=ours.runtime_of(config),
-        transport=ours.transport_of(config),
-    ) as server:
+    with ours.server(config) as server:
         job = (_CLIENTS[kind], server.port, [_PATH] * clients, message, total)
         with process(*job) as wire:
             hear(wire, READY)
