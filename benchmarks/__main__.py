@@ -13,8 +13,8 @@ from benchmarks.measure import Result, measure
 from benchmarks.model import Config
 from benchmarks.report import report
 
-_QUICK_SCALE = 0.25
-_QUICK_ROUNDS = 3
+_QUICK_SCALE = 0.1
+_QUICK_ROUNDS = 2
 
 _BEGIN = "<!-- results -->"
 _END = "<!-- end of results -->"

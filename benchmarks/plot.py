@@ -76,8 +76,9 @@ def _ratios(axis: Any, results: list[Result]) -> None:
     axis.set_yticks(places, labels, fontsize=7)
     axis.invert_yaxis()
     axis.axvline(1.0, color="black", linewidth=0.8)
-    if max(medians) > 10 * min(medians):
+    if max(medians) > 4 * min(medians):
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("ratio to plain websockets")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from websockets.asyncio.server import serve
 
@@ -16,10 +16,7 @@ from benchmarks.processes import Wire
 from benchmarks.sides import ours, plain
 from rxplus import RxWSServer
 
-__all__ = ["PING_INTERVAL", "Usage", "serve_ours", "serve_plain", "usage"]
-
-PING_INTERVAL = 1.0
-"""Seconds: short, so that a short look sees what keepalive costs."""
+__all__ = ["Usage", "ping_interval", "serve_ours", "serve_plain", "usage"]
 
 
 class Usage(NamedTuple):
@@ -27,6 +24,11 @@ class Usage(NamedTuple):
 
     memory: int
     cpu: float
+
+
+def ping_interval(config: Config) -> float:
+    """Return seconds: few, so that a short look sees what keepalive costs."""
+    return min(1.0, config.scale)
 
 
 def usage() -> Usage:
@@ -54,9 +56,9 @@ def serve_plain(wire: Wire, config: Config) -> None:
             pass
 
     async def main() -> None:
-        async with serve(
-            wait, plain.HOST, 0, compression=None, ping_interval=PING_INTERVAL, close_timeout=0.1
-        ) as server:
+        options: Any = {"compression": None, "close_timeout": 0.1}
+        options["ping_interval"] = ping_interval(config)
+        async with serve(wait, plain.HOST, 0, **options) as server:
             await asyncio.to_thread(_tell_usage, wire, plain.port_of(server))
 
     run(config, main())
@@ -66,7 +68,7 @@ def serve_ours(wire: Wire, config: Config) -> None:
     """Serve with rxplus."""
     with RxWSServer(
         {"host": ours.HOST, "port": 0},
-        ping_interval=PING_INTERVAL,
+        ping_interval=ping_interval(config),
         runtime=ours.runtime_of(config),
         transport=ours.transport_of(config),
     ) as server:

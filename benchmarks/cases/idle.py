@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.model import Benchmark, Config, Contender, Figures, Goal
 from benchmarks.processes import LIMIT, Wire, hear, process
 from benchmarks.receivers import READY, connect_light_clients
-from benchmarks.servers import PING_INTERVAL, Usage, serve_ours, serve_plain
+from benchmarks.servers import Usage, ping_interval, serve_ours, serve_plain
 
 __all__ = ["BENCHMARKS"]
 
@@ -27,6 +27,7 @@ def _ask(wire: Wire) -> Usage:
 
 def _idle(serve: Callable[..., None], clients: int, config: Config) -> Figures:
     clients = config.count(clients, least=2)
+    seconds = _INTERVALS * ping_interval(config)
     with process(serve, config) as server:
         port: Any = server.recv()
         # The first connection pays for what all of them share.
@@ -36,9 +37,8 @@ def _idle(serve: Callable[..., None], clients: int, config: Config) -> Figures:
             with process(connect_light_clients, port, ["/"] * clients, "", 0) as wire:
                 hear(wire, READY)
                 begun = _ask(server)
-                time.sleep(_INTERVALS * PING_INTERVAL * min(1.0, config.scale))
+                time.sleep(seconds)
                 ended = _ask(server)
-    seconds = _INTERVALS * PING_INTERVAL * min(1.0, config.scale)
     return {
         "KiB/connection": max(1, ended.memory - before.memory) / clients / 1024,
         "CPU % idle": 100 * (ended.cpu - begun.cpu) / seconds,
