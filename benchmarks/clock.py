@@ -30,6 +30,10 @@ class Stopwatch:
         self.wall = time.perf_counter() - self._wall
         self.cpu = time.process_time() - self._cpu
 
+    def lap(self) -> float:
+        """Return the seconds so far."""
+        return time.perf_counter() - self._wall
+
     def rate(self, count: int, unit: str = "msg") -> Figures:
         """Return what ``count`` things in that time make."""
         return {f"{unit}/s": count / self.wall, f"CPU us/{unit}": 1e6 * self.cpu / count}

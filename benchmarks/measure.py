@@ -70,7 +70,7 @@ def measure(
     config: Config,
     *,
     rounds: int | None = None,
-    warm_up: bool = True,
+    warm_up: bool | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Result:
     """Run a benchmark.
@@ -79,12 +79,13 @@ def measure(
         benchmark: which.
         config: how.
         rounds: how often; ``None``: as often as it asks for.
-        warm_up: whether to run one more round first, and forget it.
+        warm_up: whether to run one more round first, and forget it; ``None``: as it asks for.
         tell: hears how it goes on.
     """
     rounds = rounds or benchmark.rounds
+    first = benchmark.warm_up if warm_up is None else warm_up
     kept = []
-    for number in range(-int(warm_up), rounds):
+    for number in range(-int(first), rounds):
         tell(f"{benchmark.name}: round {number + 1} of {rounds}")
         figures = {one.name: _run(one, config) for one in _in_turn(benchmark, number)}
         if number >= 0:

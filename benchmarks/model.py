@@ -82,6 +82,7 @@ class Benchmark:
         contenders: the first is the baseline, 1.0.
         goals: of the design; none for what is measured to be known.
         rounds: how often each contender runs; the median counts.
+        warm_up: whether a first round is run and forgotten.
         group: what it is shown together with.
     """
 
@@ -90,4 +91,5 @@ class Benchmark:
     contenders: tuple[Contender, ...]
     goals: tuple[Goal, ...] = ()
     rounds: int = 7
+    warm_up: bool = True
     group: str = "goals"

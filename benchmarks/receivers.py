@@ -30,7 +30,7 @@ _CHUNK = 2**18
 def connect_light_clients(
     wire: Wire, port: int, paths: list[str], message: str, total: int
 ) -> None:
-    """Connect a client on each path, and say when they are, and when each has got all.
+    """Connect a client on each path; say when they are, and each time that each has got all.
 
     Args:
         wire: to the process that measures.
@@ -116,7 +116,7 @@ class _Stream:
             if not self._bytes.startswith(piece, (at + start) % self._period):
                 self._wrong += 1
         end = at + len(data)
-        if at < self.length <= end:
+        for _ in range(end // self.length - at // self.length):
             self._on_end()
         return end
 
@@ -153,12 +153,13 @@ async def _library_clients(
 
 
 def _last_of(number: int, callback: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that calls ``callback`` when it is called for the ``number``-th time."""
+    """Return a function that calls ``callback`` each ``number``-th time that it is called."""
     left = [number]
 
     def one() -> None:
         left[0] -= 1
         if not left[0]:
+            left[0] = number
             callback()
 
     return one

@@ -11,10 +11,10 @@ from benchmarks.model import Config, Goal
 __all__ = ["report"]
 
 
-def report(results: list[Result], config: Config) -> str:
+def report(results: list[Result], config: Config, command: str) -> str:
     """Return all tables: goals and what was reached, then everything that was measured."""
     loop = "uvloop" if config.uvloop else "asyncio"
-    parts = [f"{describe()}; transport {config.transport}, {loop} loops."]
+    parts = [f"`{command}`", f"{describe()}; transport {config.transport}, {loop} loops."]
     if any(result.benchmark.goals for result in results):
         parts.append("### Goals\n\n" + "\n".join(_goals(results)))
     parts.append("### All figures\n\n" + "\n".join(_figures(results)))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import echo, fanout, groups, handover, upstream
+from benchmarks.cases import (
+    connecting,
+    echo,
+    fanout,
+    groups,
+    growth,
+    handover,
+    idle,
+    telemetry,
+    upstream,
+)
 from benchmarks.model import Benchmark
 
 __all__ = ["ALL", "select"]
@@ -13,6 +23,10 @@ ALL: tuple[Benchmark, ...] = (
     *echo.BENCHMARKS,
     *fanout.BENCHMARKS,
     *groups.BENCHMARKS,
+    *idle.BENCHMARKS,
+    *connecting.BENCHMARKS,
+    *telemetry.BENCHMARKS,
+    *growth.BENCHMARKS,
 )
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
 from websockets.asyncio.server import broadcast
 
-from benchmarks.clock import Stopwatch
+from benchmarks.clock import Stopwatch, latency
 from benchmarks.loops import run
 from benchmarks.model import Benchmark, Config, Contender, Figures, Goal
 from benchmarks.processes import hear, process
 from benchmarks.receivers import DONE, READY, connect_library_clients, connect_light_clients
 from benchmarks.sides import ours, plain
 from benchmarks.tally import make_message
-from rxplus import RxWSServer, TaggedData
+from rxplus import TaggedData
 
 __all__ = ["BENCHMARKS"]
 
@@ -26,6 +27,10 @@ _CLIENTS: dict[str, Any] = {
 }
 
 
+async def _wait(connection: plain.ServerConnection) -> None:
+    await connection.wait_closed()
+
+
 def _figures(watch: Stopwatch, deliveries: int) -> Figures:
     return watch.rate(deliveries, "delivery")
 
@@ -34,11 +39,8 @@ def _plain(kind: str, clients: int, count: int, config: Config) -> Figures:
     message = str(make_message(64))
     clients, total = config.count(clients), config.count(count)
 
-    async def wait(connection: plain.ServerConnection) -> None:
-        await connection.wait_closed()
-
     async def main() -> Figures:
-        async with plain.serving(wait) as server:
+        async with plain.serving(_wait) as server:
             port = plain.port_of(server)
             job = (_CLIENTS[kind], port, [_PATH] * clients, message, total)
             with process(*job) as wire:
@@ -57,11 +59,7 @@ def _plain(kind: str, clients: int, count: int, config: Config) -> Figures:
 def _ours(kind: str, clients: int, count: int, config: Config) -> Figures:
     message = str(make_message(64))
     clients, total = config.count(clients), config.count(count)
-    with RxWSServer(
-        {"host": ours.HOST, "port": 0},
-        runtime=ours.runtime_of(config),
-        transport=ours.transport_of(config),
-    ) as server:
+    with ours.server(config) as server:
         job = (_CLIENTS[kind], server.port, [_PATH] * clients, message, total)
         with process(*job) as wire:
             hear(wire, READY)
@@ -70,6 +68,48 @@ def _ours(kind: str, clients: int, count: int, config: Config) -> Figures:
                     server.on_next(TaggedData(_PATH, message))
                 hear(wire, DONE)
     return _figures(watch, total * clients)
+
+
+def _one_by_one_plain(clients: int, count: int, config: Config) -> Figures:
+    """Send each message when all clients have got the one before."""
+    message = str(make_message(64))
+    clients = config.count(clients)
+
+    async def main() -> Figures:
+        seconds = []
+        heard = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with plain.serving(_wait) as server:
+            job = (connect_light_clients, plain.port_of(server), [_PATH] * clients, message, 1)
+            with process(*job) as wire:
+                await asyncio.to_thread(hear, wire, READY)
+                loop.add_reader(wire.fileno(), heard.set)
+                for _ in range(config.count(count, least=2)):
+                    started = time.perf_counter()
+                    broadcast(server.connections, message)
+                    await heard.wait()
+                    seconds.append(time.perf_counter() - started)
+                    hear(wire, DONE)
+                    heard.clear()
+                loop.remove_reader(wire.fileno())
+        return latency(seconds)
+
+    return run(config, main())
+
+
+def _one_by_one_ours(clients: int, count: int, config: Config) -> Figures:
+    message = str(make_message(64))
+    seconds = []
+    with ours.server(config) as server:
+        paths = [_PATH] * config.count(clients)
+        with process(connect_light_clients, server.port, paths, message, 1) as wire:
+            hear(wire, READY)
+            for _ in range(config.count(count, least=2)):
+                started = time.perf_counter()
+                server.on_next(TaggedData(_PATH, message))
+                hear(wire, DONE)
+                seconds.append(time.perf_counter() - started)
+    return latency(seconds)
 
 
 def _benchmark(
@@ -94,5 +134,15 @@ BENCHMARKS = (
     _benchmark(100, 1_000, "light", 1.3, group="goals"),
     _benchmark(100, 300, "library", 1.3, group="goals"),
     _benchmark(10, 5_000, "light", None),
+    Benchmark(
+        name="fan-out-one-by-one",
+        title="fan-out to 100 light clients in another process, until the last has got a message",
+        contenders=(
+            Contender("websockets.broadcast", partial(_one_by_one_plain, 100, 300)),
+            Contender("rxplus", partial(_one_by_one_ours, 100, 300)),
+        ),
+        rounds=5,
+        group="fan-out",
+    ),
     _benchmark(1_000, 100, "light", None),
 )

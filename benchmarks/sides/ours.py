@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from benchmarks.model import Config
 from rxplus import ConnConfig, Runtime, RxWSClient, RxWSServer, ThreadRuntime, Transport
 
-__all__ = ["HOST", "LIMIT", "endpoint", "pair", "runtime_of", "transport_of"]
+__all__ = ["HOST", "LIMIT", "client", "endpoint", "pair", "runtime_of", "server", "transport_of"]
 
 HOST = "127.0.0.1"
 
@@ -43,6 +43,35 @@ def endpoint(server: RxWSServer, path: str = "/") -> ConnConfig:
 
 
 @contextmanager
+def server(
+    config: Config, runtime: Runtime | None = None, datatype: str = "string"
+) -> Iterator[RxWSServer]:
+    """Serve on a free port; with a runtime of its own unless one is given."""
+    with RxWSServer(
+        {"host": HOST, "port": 0},
+        datatype,
+        runtime=runtime or runtime_of(config),
+        transport=transport_of(config),
+    ) as made:
+        yield made
+
+
+@contextmanager
+def client(
+    config: Config, server: RxWSServer, runtime: Runtime | None = None, datatype: str = "string"
+) -> Iterator[RxWSClient]:
+    """Connect a client; with a runtime of its own unless one is given."""
+    with RxWSClient(
+        endpoint(server),
+        datatype,
+        runtime=runtime or runtime_of(config),
+        transport=transport_of(config),
+    ) as made:
+        assert made.wait_connected(LIMIT)
+        yield made
+
+
+@contextmanager
 def pair(
     config: Config, *, shared: bool, datatype: str = "string"
 ) -> Iterator[tuple[RxWSServer, RxWSClient]]:
@@ -54,20 +83,8 @@ def pair(
         datatype: of both.
     """
     runtime = runtime_of(config) if shared else None
-    transport = transport_of(config)
     with (
-        RxWSServer(
-            {"host": HOST, "port": 0},
-            datatype,
-            runtime=runtime or runtime_of(config),
-            transport=transport,
-        ) as server,
-        RxWSClient(
-            endpoint(server),
-            datatype,
-            runtime=runtime or runtime_of(config),
-            transport=transport,
-        ) as client,
+        server(config, runtime, datatype) as serving,
+        client(config, serving, runtime, datatype) as connected,
     ):
-        assert client.wait_connected(LIMIT)
-        yield server, client
+        yield serving, connected

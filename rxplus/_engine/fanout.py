@@ -142,9 +142,9 @@ class FanOut:
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
         if not self._clogged:
-            parcels = self.mailbox.take(_BATCH)
-            for target, group in groupby(parcels, key=_target):
-                self._send(target, [(outgoing.payload, size) for outgoing, size in group])
+            for parcels in _by_path(self.mailbox.take(_BATCH)):
+                for target, group in groupby(parcels, key=_target):
+                    self._send(target, [(outgoing.payload, size) for outgoing, size in group])
         if not len(self.mailbox):
             self._emptied.send()
         elif not self._clogged and not self._scheduled:
@@ -209,6 +209,17 @@ def _intake(buffer: Buffer) -> Buffer:
     if buffer.overflow.on_full in (OnFull.BLOCK, OnFull.ERROR):
         return buffer
     return replace(buffer, overflow=Overflow.block())
+
+
+def _by_path(parcels: list[Parcel[Outgoing]]) -> Collection[list[Parcel[Outgoing]]]:
+    """Sort messages by the path they are for, so that each path's are sent together.
+
+    No peer is on two paths, so none can tell.
+    """
+    paths: dict[str, list[Parcel[Outgoing]]] = {}
+    for parcel in parcels:
+        paths.setdefault(_name_of(parcel[0].target), []).append(parcel)
+    return paths.values()
 
 
 def _target(parcel: Parcel[Outgoing]) -> str | Member:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from rxplus._core.losses import LossReason
@@ -15,6 +16,8 @@ from rxplus.runtime import Event, Lease, Runtime
 __all__ = ["Mailbox"]
 
 T = TypeVar("T")
+
+_NONE: Mapping[LossReason, int] = MappingProxyType({})
 
 # Looking a member up in its enum costs as much as a call (CPython 3.11).
 _TAKEN, _FULL, _OVERRUN = Put.TAKEN, Put.FULL, Put.OVERRUN
@@ -116,8 +119,11 @@ class Mailbox(Generic[T]):
             self._room.set()
             return dropped
 
-    def take_losses(self) -> Counter[LossReason]:
+    def take_losses(self) -> Mapping[LossReason, int]:
         """Return what the policy dropped since the last call."""
+        if not self._losses:
+            # Nearly always. A loss noted this moment wakes the loop once more.
+            return _NONE
         with self._lock:
             losses, self._losses = self._losses, Counter()
             return losses

@@ -384,6 +384,17 @@ def test_server_broadcasts_to_a_path(world: World) -> None:
         part.close()
 
 
+def test_server_sends_what_is_for_one_path_together(world: World) -> None:
+    """However the paths of a burst alternate, each gets its messages in one go."""
+    with world.server() as server:
+        losses = world.sim.record(server.losses)
+        for number in range(6):
+            server.on_next(TaggedData(f"/{number % 2}", str(number)))
+        world.settle()
+        reason = LossReason.NO_PEER
+        assert losses.values == [Loss("/0", reason, 3), Loss("/1", reason, 3)]
+
+
 def test_server_refuses_wrong_values_in_the_callers_thread(world: World) -> None:
     """Neither an untagged value nor one that the datatype cannot send gets further."""
     server = world.server()

@@ -1,0 +1,103 @@
+"""Results as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.measure import Result, Spread
+
+__all__ = ["plot"]
+
+_OURS = "#1f77b4"
+_THEIRS = "#b0b0b0"
+
+_Panel: TypeAlias = tuple[str, list[Result], Callable[[Any, list[Result]], None]]
+
+
+def plot(results: list[Result], path: Path) -> None:
+    """Draw what was measured, and save the picture.
+
+    Args:
+        results: of whatever benchmarks were run.
+        path: of the PNG file.
+    """
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    panels = [panel for panel in _panels(results) if panel[1]]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(9, 3.6 * len(panels)), layout="constrained", squeeze=False
+    )
+    for (title, shown, draw), axis in zip(panels, axes[:, 0], strict=True):
+        axis.set_title(title)
+        draw(axis, shown)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _panels(results: list[Result]) -> list[_Panel]:
+    def named(*beginnings: str) -> list[Result]:
+        return [one for one in results if one.benchmark.name.startswith(beginnings)]
+
+    return [
+        ("client to server: messages or bytes a second", named("upstream", "producers"), _ratios),
+        ("blocking round trip: 50th and 99th percentile", named("echo"), _ratios),
+        ("fan-out to clients in another process: deliveries a second", named("fan-out"), _ratios),
+        (
+            "connections: memory and idle time of each, connecting, a thousand paths",
+            named("idle", "connect", "storm", "paths"),
+            _ratios,
+        ),
+        ("cost of a message as something else grows", named("growth"), _curves),
+    ]
+
+
+def _ratios(axis: Any, results: list[Result]) -> None:
+    """Draw a bar for each contender, relative to the first, which is the line at 1."""
+    labels, spreads, colours = [], [], []
+    for result in results:
+        for figure in result.figures:
+            if figure.startswith("CPU us"):
+                continue
+            for contender in result.benchmark.contenders[1:]:
+                spread = result.ratio(contender.name, figure)
+                if spread is not None:
+                    labels.append(f"{result.benchmark.name}: {contender.name}, {figure}")
+                    spreads.append(spread)
+                    ours = contender.name.startswith("rxplus")
+                    colours.append(_OURS if ours else _THEIRS)
+    places = range(len(labels))
+    medians = [spread.median for spread in spreads]
+    axis.barh(places, medians, color=colours, xerr=_errors(spreads))
+    axis.set_yticks(places, labels, fontsize=7)
+    axis.invert_yaxis()
+    axis.axvline(1.0, color="black", linewidth=0.8)
+    if max(medians) > 4 * min(medians):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xlabel("ratio to plain websockets")
+
+
+def _errors(spreads: list[Spread]) -> tuple[list[float], list[float]]:
+    return (
+        [one.median - one.least for one in spreads],
+        [one.most - one.median for one in spreads],
+    )
+
+
+def _curves(axis: Any, results: list[Result]) -> None:
+    """Draw the median against the number that is the contender's name."""
+    for result in results:
+        (figure,) = result.figures
+        names = [contender.name for contender in result.benchmark.contenders]
+        medians = [spread.median for name in names if (spread := result.absolute(name, figure))]
+        numbers = [int(name.replace(",", "")) for name in names]
+        axis.plot(numbers, medians, marker="o", label=result.benchmark.title)
+        axis.set_ylabel(figure)
+    axis.set_xscale("log")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8)

@@ -1,0 +1,107 @@
+"""Where bytes go that arrive: the short way, or through the library."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from websockets.asyncio.connection import Connection as LibraryConnection
+from websockets.protocol import OPEN, SERVER
+from websockets.streams import StreamReader
+
+from rxplus.transports.websockets.reading import frame_end, whole_messages
+
+if TYPE_CHECKING:
+    from rxplus.transport import Payload
+
+__all__ = ["Inbound"]
+
+MOST_KEPT = 2**16
+"""Bytes of a frame that is not there in full for which it is kept.
+
+What is larger goes to the library as it comes: putting its pieces together again and again
+would cost more than the library does.
+"""
+
+_BETWEEN_FRAMES = StreamReader.at_eof.__code__
+"""What the library's parser waits in when it has read one frame and nothing of the next."""
+
+
+class Inbound(LibraryConnection):
+    """Reads whole messages itself, and has the library read everything else.
+
+    The library gets fragments, control frames, what is against the protocol, and all bytes
+    before the connection is open and once it closes. It gets frames one at a time, so that it
+    is known to be between two frames afterwards.
+    """
+
+    # Defaults on the class: an idle connection holds only what it needs.
+
+    # Whether the library's parser has been found between two frames, and is kept there.
+    _in_step = False
+
+    # The beginning of a frame, not given to the library.
+    _rest = b""
+
+    # Bytes still to come of a frame whose beginning was given to the library.
+    _owed = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether frames can be read and made without the library.
+
+        For a text of 64 bytes the library's ``send_text`` takes 1.65 us on a client and 0.94 us
+        on a server, our own serialising 0.24 and 0.09 us (CPython 3.13). Extensions change
+        payloads, and debug logs show frames: both go the library's way.
+        """
+        return not self.protocol.extensions and not self.protocol.debug
+
+    def deliver(self, messages: Sequence[Payload]) -> None:
+        """Take messages that have arrived. What is built on this says how."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at = 0
+        while at < len(data):
+            if self.protocol.state is OPEN and (self._in_step or self._comes_in_step()):
+                at = self._read(data, at)
+            else:
+                super().data_received(data[at:])  # of all bytes it makes no copy
+                return
+
+    def _comes_in_step(self) -> bool:
+        """Tell whether the library's parser is between two frames."""
+        if not self.plain:
+            return False
+        step: Any = self.protocol.parser  # a generator, and those that it yields from
+        while step.gi_yieldfrom is not None:
+            step = step.gi_yieldfrom
+        self._in_step = step.gi_code is _BETWEEN_FRAMES
+        return self._in_step
+
+    def _read(self, data: bytes, at: int) -> int:
+        """Read messages, or one other frame; return how far."""
+        if self._owed:
+            return self._pass_on(data, at, at + self._owed)
+        protocol = self.protocol
+        most = protocol.max_message_size
+        limit = sys.maxsize if most is None else most
+        if protocol.current_size is None:  # else the frame belongs to a message in fragments
+            messages, end = whole_messages(data, at, masked=protocol.side is SERVER, limit=limit)
+            if messages:
+                self.deliver(messages)
+                return end
+        end = frame_end(data, at)
+        if end > len(data) and end - at <= min(MOST_KEPT, limit):
+            self._rest = data[at:]
+            return len(data)
+        return self._pass_on(data, at, end)
+
+    def _pass_on(self, data: bytes, at: int, end: int) -> int:
+        """Give a frame to the library, or as much as is there; return how far."""
+        there = min(end, len(data))
+        self._owed = end - there
+        super().data_received(data[at:there])
+        return there

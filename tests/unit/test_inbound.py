@@ -1,0 +1,321 @@
+"""Reading frames: whole messages the short way, everything else through the library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, SERVER, Protocol
+
+from rxplus.transport import CloseInfo, Payload
+from rxplus.transports.websockets.frames import apply_mask
+from rxplus.transports.websockets.inbound import MOST_KEPT
+from rxplus.transports.websockets.reading import frame_end, whole_messages
+from rxplus.transports.websockets.wire import Wire
+
+LIMIT = 70_000
+"""Bytes of the largest message, here."""
+
+
+MASK = b"\x37\xfa\x21\x3d"
+"""Of all masked frames: RFC 6455's own example."""
+
+
+def frame(opcode: Opcode, data: bytes, *, mask: bool = True, fin: bool = True) -> bytes:
+    """Return a frame."""
+    bare = Frame(opcode, data, fin).serialize(mask=False)
+    if not mask:
+        return bare
+    head = bytearray(bare[: len(bare) - len(data)])
+    head[1] |= 0x80
+    return bytes(head) + MASK + apply_mask(data, MASK)
+
+
+def text(words: str, *, mask: bool = True, fin: bool = True) -> bytes:
+    """Return a text frame, complete unless it is a fragment."""
+    return frame(Opcode.TEXT, words.encode(), mask=mask, fin=fin)
+
+
+def binary(size: int, *, mask: bool = True) -> bytes:
+    """Return a binary frame of some size."""
+    return frame(Opcode.BINARY, bytes(size), mask=mask)
+
+
+def read(data: bytes, *, masked: bool = True, limit: int = LIMIT) -> tuple[list[Payload], int]:
+    """Read from the start."""
+    return whole_messages(data, 0, masked=masked, limit=limit)
+
+
+# ── whole messages ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+def test_whole_messages_reads_every_form_of_length(size: int, masked: bool) -> None:
+    """Lengths of 1, 2 and 8 bytes, with and without a mask."""
+    data = binary(size, mask=masked) + text("x" * size, mask=masked)
+    assert read(data, masked=masked) == ([bytes(size), "x" * size], len(data))
+
+
+@pytest.mark.parametrize("size", [3, 126, 65_536])
+def test_whole_messages_waits_for_the_last_byte(size: int) -> None:
+    """However much of a frame is missing, it stays where it is."""
+    first, second = text("first"), binary(size)
+    for there in {0, 1, 2, 3, 5, 8, len(second) - size, len(second) - 1}:
+        assert read(first + second[:there]) == (["first"], len(first))
+
+
+ODD = {
+    "ping": frame(Opcode.PING, b"p"),
+    "close": frame(Opcode.CLOSE, b""),
+    "continuation": frame(Opcode.CONT, b"c"),
+    "fragment": text("begun", fin=False),
+    "reserved bit": text("odd").replace(b"\x81", b"\xc1", 1),
+    "not UTF-8": frame(Opcode.TEXT, b"\xff"),
+    "too large": binary(LIMIT + 1),
+    "no mask": binary(3, mask=False),
+    "no mask, 2 bytes": binary(300, mask=False),
+    "no mask, 8 bytes": binary(70_000, mask=False),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_whole_messages_stops_at_everything_else(odd: bytes) -> None:
+    """What is not a whole, valid message is left alone, and what follows it."""
+    first = text("first")
+    assert read(first + odd + text("last")) == (["first"], len(first))
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_whole_messages_survives_any_bytes(data: bytes, masked: bool) -> None:
+    """Nothing that arrives can make it raise, or read past the end."""
+    _, end = read(data, masked=masked)
+    assert 0 <= end <= len(data)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_frame_end_is_where_the_frame_ends(size: int, mask: bool) -> None:
+    """As soon as the head is there; before, it is past what is there."""
+    frame = binary(size, mask=mask)
+    head = len(frame) - size
+    for there in range(head, min(head + 3, len(frame))):
+        assert frame_end(b"--" + frame[:there], 2) == 2 + len(frame)
+    for there in range(head):
+        assert frame_end(b"--" + frame[:there], 2) == 2 + there + 1
+
+
+# ── the short way and the library's, compared ─────────────────────────────────────────────
+
+
+class FakeTransport(asyncio.Transport):
+    """Writes into a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.written.append(bytes(data))
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Do nothing."""
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+class LibraryWire(Wire):
+    """A wire that has the library read everything."""
+
+    @property
+    def plain(self) -> bool:
+        return False
+
+
+class Recorder:
+    """A receiver that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: list[Payload] = []
+        self.info: CloseInfo | None = None
+
+    def on_message(self, message: Payload) -> None:
+        self.messages.append(message)
+
+    def on_writable(self) -> None:
+        """Do nothing."""
+
+    def on_closed(self, info: CloseInfo) -> None:
+        self.info = info
+
+
+async def outcome(
+    kind: type[Wire], chunks: Iterable[bytes], *, side: Any = SERVER, eof: bool = True
+) -> tuple[list[Payload], list[bytes], object]:
+    """Feed an open connection; return what arrived, what it wrote, and how it ended."""
+    wire = kind(Protocol(side, max_size=LIMIT), ping_interval=None)
+    transport, recorder = FakeTransport(), Recorder()
+    wire.connection_made(transport)
+    wire.start(recorder)
+    await asyncio.sleep(0)
+    for chunk in chunks:
+        wire.data_received(chunk)
+    if eof:
+        wire.eof_received()
+    wire.connection_lost(None)
+    await asyncio.sleep(0)
+    assert recorder.info is not None
+    # What broke it is told apart by its type: the words differ where bytes were kept back.
+    info = recorder.info
+    return recorder.messages, transport.written, (info.code, info.local, type(info.error))
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    """Cut data at some places."""
+    at = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(at)]
+
+
+FRAMES = st.one_of(
+    st.text(max_size=200).map(text),
+    st.sampled_from([0, 125, 126, 65_535, 65_536, LIMIT]).map(binary),
+    st.text(max_size=20).map(lambda words: text(words, fin=False)),
+    st.booleans().map(lambda fin: frame(Opcode.CONT, b"abc", fin=fin)),
+    st.binary(max_size=125).map(lambda data: frame(Opcode.PING, data)),
+)
+ENDS = st.sampled_from(
+    [
+        b"",
+        # Nothing counts after a close frame.
+        frame(Opcode.CLOSE, b"\x03\xe8bye") + text("late"),
+        frame(Opcode.TEXT, b"\xff\xfe"),
+        binary(LIMIT + 1),
+        binary(3, mask=False),
+        text("rsv").replace(b"\x81", b"\xc1", 1),
+        text("unfinished")[:-3],
+        binary(MOST_KEPT)[:-3],
+        b"\x81",
+    ]
+)
+
+
+@given(
+    st.lists(FRAMES, max_size=8),
+    ENDS,
+    st.lists(st.integers(0, 2**20), max_size=12),
+)
+def test_inbound_does_what_the_library_does(
+    frames: list[bytes], end: bytes, places: list[int]
+) -> None:
+    """Whatever arrives, in whatever pieces: the same messages, answers and end."""
+    chunks = cut(b"".join((*frames, end)), places)
+    ours = asyncio.run(outcome(Wire, chunks))
+    assert ours == asyncio.run(outcome(LibraryWire, chunks))
+
+
+def test_inbound_reads_byte_by_byte() -> None:
+    """However small the pieces are."""
+    data = text("one") + frame(Opcode.PING, b"p") + binary(130) + text("two")
+    messages, written, _ = asyncio.run(outcome(Wire, [bytes((byte,)) for byte in data]))
+    assert messages == ["one", bytes(130), "two"]
+    assert written == [b"\x8a\x01p"]
+
+
+def test_inbound_on_a_client_takes_frames_without_a_mask() -> None:
+    """A server's frames have none."""
+    data = text("one", mask=False) + binary(200, mask=False)
+    messages, _, _ = asyncio.run(outcome(Wire, [data], side=CLIENT))
+    assert messages == ["one", bytes(200)]
+
+
+@pytest.mark.parametrize("size", [300, MOST_KEPT + 300])
+def test_inbound_does_not_keep_a_message_that_is_too_large(size: int) -> None:
+    """Its head is enough to fail the connection, whatever it announces."""
+
+    async def check() -> None:
+        wire = Wire(Protocol(SERVER, max_size=100), ping_interval=None)
+        transport = FakeTransport()
+        wire.connection_made(transport)
+        wire.data_received(text("first") + binary(size)[:20])
+        assert transport.written[0][2:4] == (1009).to_bytes(2, "big")
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_inbound_comes_in_step_where_the_library_begins_a_frame() -> None:
+    """A frame that came with the handshake is the library's, to its end."""
+
+    async def check() -> None:
+        wire, recorder = Wire(Protocol(SERVER), ping_interval=None), Recorder()
+        wire.connection_made(FakeTransport())
+        wire.start(recorder)
+        await asyncio.sleep(0)
+        first = text("first")
+        wire.protocol.receive_data(first[:7])
+        wire.data_received(first[7:])
+        wire.data_received(text("second"))
+        assert recorder.messages == ["first", "second"]
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_inbound_without_a_limit_reads_on() -> None:
+    """No limit is no limit."""
+
+    async def check() -> None:
+        wire, recorder = Wire(Protocol(SERVER, max_size=None), ping_interval=None), Recorder()
+        wire.connection_made(FakeTransport())
+        wire.start(recorder)
+        await asyncio.sleep(0)
+        wire.data_received(binary(LIMIT + 1))
+        assert [len(message) for message in recorder.messages] == [LIMIT + 1]
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_inbound_drops_what_came_with_a_message_that_ended_it() -> None:
+    """What came together with the message that made the receiver abort is void."""
+
+    class Aborting(Recorder):
+        wire: Wire
+
+        def on_message(self, message: Payload) -> None:
+            super().on_message(message)
+            self.wire.abort()
+
+    async def check() -> list[Payload]:
+        recorder = Aborting()
+        wire = recorder.wire = Wire(Protocol(SERVER), ping_interval=None)
+        wire.connection_made(FakeTransport())
+        wire.start(recorder)
+        await asyncio.sleep(0)
+        wire.data_received(text("first") + text("second"))
+        wire.connection_lost(None)
+        return recorder.messages
+
+    assert asyncio.run(check()) == ["first"]
