@@ -15,6 +15,7 @@ import pytest
 import test_websockets_transport as default
 import trustme
 import uvloop
+from test_websockets_transport import contexts as contexts
 from test_websockets_transport import nothing_logged as nothing_logged
 from test_websockets_transport import raw_client, raw_server, switching, tcp_client, upgrade
 from websockets.frames import BINARY, CLOSE, CONT, PING, TEXT, Frame

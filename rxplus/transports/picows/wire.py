@@ -32,7 +32,7 @@ class _Gate(Protocol):
     gate_is_open = False
 
     def parse(self) -> Generator[None]:
-        while not self.gate_is_open and not self.reader.eof:
+        while not self.gate_is_open:
             yield
         yield from super().parse()
 
@@ -66,16 +66,29 @@ class _PicowsWire(Wire):
         super().start(receiver)
         if not self.is_open:
             return
-        early = self._gate.open_gate()
         if not self.plain:
             # Extensions change payloads, and debug logs show frames: the library sees to both.
-            self.data_received(early)
+            self._stay_with_library()
             return
+        early = self._gate.open_gate()
         frames = Frames(self)
         # Paused, since uvloop looks at the kind of protocol when it begins to read.
         self.transport.pause_reading()
         self.transport.set_protocol(frames)
         frames.feed(early)
+
+    def eof_received(self) -> None:
+        self._stay_with_library()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stay_with_library()
+        super().connection_lost(exc)
+
+    def _stay_with_library(self) -> None:
+        """Have the library parse what came before the start, and what comes."""
+        if not self._gate.gate_is_open:
+            self.data_received(self._gate.open_gate())
 
 
 class PicowsClientWire(ClientWire, _PicowsWire):
