@@ -25,7 +25,7 @@ from rxplus.handshake import Headers
 from rxplus.options import ClientKwargs, ClientOptions
 from rxplus.runtime import Runtime
 from rxplus.transport import ClientEndpoint
-from rxplus.transports.websockets import WebSocketsTransport
+from rxplus.transports.named import transport_of
 
 __all__ = ["RxWSClient"]
 
@@ -57,11 +57,12 @@ class RxWSClient(Component[Any]):
             ``handshake`` (:class:`Handshake`), ``subprotocols`` (names, best first),
             ``tls`` (``True``, an :class:`ssl.SSLContext` or :class:`TLS`),
             ``compression`` (``"deflate"``), ``telemetry`` (:class:`Telemetry`),
-            ``transport`` (:class:`Transport`).
+            ``transport`` (``"picows"`` or a :class:`Transport`).
 
     Raises:
         ValueError: an argument has a value that cannot be right.
         TypeError: an argument is of the wrong type.
+        ImportError: the transport that was named is not installed.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class RxWSClient(Component[Any]):
             buffer_while_disconnected=buffer_while_disconnected,
             **options,
         )
+        transport = transport_of(given.transport)
         path = "/"
         if not callable(conn_cfg):
             conn_cfg = ConnConfig.of(conn_cfg, path=True)
@@ -103,7 +105,7 @@ class RxWSClient(Component[Any]):
         super().__init__(hub)
         self._supervisor = Supervisor(
             hub,
-            given.transport or WebSocketsTransport(),
+            transport,
             _endpoint_source(conn_cfg, given),
             path=path,
             datatype=self._datatype,

@@ -25,6 +25,7 @@ from rxplus.options import ClientKwargs, ClientOptions
 from rxplus.runtime import Runtime
 from rxplus.server import DatatypeByPath, datatype_chooser
 from rxplus.tagged import TaggedData
+from rxplus.transports.named import transport_of
 
 __all__ = ["RxWSClientGroup"]
 
@@ -77,6 +78,7 @@ class RxWSClientGroup(Component[TaggedData]):
             buffer_while_disconnected=buffer_while_disconnected,
             **options,
         )
+        options["transport"] = transport_of(given.transport)
         config = _without_path(conn_cfg)
         datatype_of = datatype_chooser(datatype)
         name = name or f"RxWSClientGroup-{next(_numbers)}"

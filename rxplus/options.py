@@ -22,7 +22,7 @@ from rxplus.config import (
     check_retry_timeout,
 )
 from rxplus.telemetry import Telemetry
-from rxplus.transport import Transport, WireOptions
+from rxplus.transport import TransportLike, WireOptions
 
 __all__ = ["ClientKwargs", "ClientOptions", "ServerKwargs", "ServerOptions"]
 
@@ -34,7 +34,7 @@ class _Kwargs(TypedDict, total=False):
     subprotocols: Sequence[str]
     compression: Compression
     telemetry: Telemetry | None
-    transport: Transport | None
+    transport: TransportLike
 
 
 class ClientKwargs(_Kwargs, total=False):
@@ -62,7 +62,7 @@ class _Options:
     subprotocols: Sequence[str] = ()
     compression: Compression = None
     telemetry: Telemetry = field(default_factory=Telemetry)
-    transport: Transport | None = None
+    transport: TransportLike = None
 
     @classmethod
     def of(cls, **given: Any) -> Self:

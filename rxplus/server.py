@@ -24,7 +24,7 @@ from rxplus.peer import Peer
 from rxplus.runtime import Runtime
 from rxplus.tagged import TaggedData
 from rxplus.transport import CloseInfo, ServerEndpoint
-from rxplus.transports.websockets import WebSocketsTransport
+from rxplus.transports.named import transport_of
 
 __all__ = ["DatatypeByPath", "RxWSServer", "datatype_chooser"]
 
@@ -56,12 +56,14 @@ class RxWSServer(Component[TaggedData]):
             (:class:`Limits`), ``timeouts`` (:class:`Timeouts`), ``security``
             (:class:`Security`), ``subprotocols`` (names, best first), ``tls``
             (a server-side :class:`ssl.SSLContext`), ``compression`` (``"deflate"``),
-            ``telemetry`` (:class:`Telemetry`), ``transport`` (:class:`Transport`).
+            ``telemetry`` (:class:`Telemetry`), ``transport`` (``"picows"`` or a
+            :class:`Transport`).
 
     Raises:
         RxException: it cannot listen there; the ``OSError`` is its ``exception``.
         ValueError: an argument has a value that cannot be right.
         TypeError: an argument is of the wrong type.
+        ImportError: the transport that was named is not installed.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RxWSServer(Component[TaggedData]):
         **options: Unpack[ServerKwargs],
     ) -> None:
         given = ServerOptions.of(ping_interval=ping_interval, ping_timeout=ping_timeout, **options)
+        transport = transport_of(given.transport)
         config = ConnConfig.of(conn_cfg, path=False)
         datatype_of = datatype_chooser(datatype)
         name = name or f"RxWSServer-{next(_numbers)}"
@@ -93,7 +96,7 @@ class RxWSServer(Component[TaggedData]):
         self._peers = _Peers(hub)
         self._acceptor = Acceptor(
             hub,
-            given.transport or WebSocketsTransport(),
+            transport,
             ServerEndpoint(
                 host=config.host,
                 port=config.port,

@@ -29,6 +29,8 @@ __all__ = [
     "Receiver",
     "ServerEndpoint",
     "Transport",
+    "TransportLike",
+    "TransportName",
     "WireOptions",
 ]
 
@@ -309,3 +311,10 @@ class Transport(Protocol):
             OSError: the address cannot be bound.
         """
         ...
+
+
+TransportName: TypeAlias = Literal["websockets", "picows"]
+"""The transports that rxplus comes with; ``"picows"`` needs ``pip install rxplus[fast]``."""
+
+TransportLike: TypeAlias = Transport | TransportName | None
+"""What components take as their transport; ``None`` is the default one, ``"websockets"``."""

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.loops import loop_factory
 from benchmarks.model import Config
 from rxplus import ConnConfig, Runtime, RxWSClient, RxWSServer, ThreadRuntime, Transport
 
@@ -32,9 +33,9 @@ def transport_of(config: Config) -> Transport | None:
     raise ValueError(f"unknown transport {config.transport!r}: use 'websockets' or 'picows'")
 
 
-def runtime_of(config: Config) -> Runtime:  # noqa: ARG001 - will choose the loop
+def runtime_of(config: Config) -> Runtime:
     """Make a runtime; its loop thread lives as long as what uses it."""
-    return ThreadRuntime("benchmark")
+    return ThreadRuntime("benchmark", loop_factory=loop_factory(config))
 
 
 def endpoint(server: RxWSServer, path: str = "/") -> ConnConfig:

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
@@ -21,6 +21,17 @@ DEFAULT_NAME = "rxplus"
 
 _logger = logging.getLogger("rxplus")
 
+LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
+
+
+def _default_loop() -> asyncio.AbstractEventLoop:
+    """Make the fastest loop that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
 
 class ThreadRuntime:
     """A :class:`rxplus.runtime.Runtime` that runs one loop on a daemon thread of its own.
@@ -30,13 +41,17 @@ class ThreadRuntime:
 
     Args:
         name: of the thread, for people.
+        loop_factory: makes the loop, such as ``asyncio.SelectorEventLoop`` or
+            ``uvloop.new_event_loop``; ``None``: uvloop's where it is installed
+            (``pip install rxplus[fast]``), else asyncio's.
     """
 
     # The function itself: a method around it would more than double its cost.
     now = staticmethod(time.monotonic)
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, *, loop_factory: LoopFactory | None = None) -> None:
         self._name = DEFAULT_NAME if name is None else name
+        self._loop_factory = loop_factory or _default_loop
         self._random = random.Random()  # noqa: S311 - for jitter, not for secrets
         # Reentrant: the garbage collector may run a component's __del__ in the middle of
         # acquire(), and that releases a lease.
@@ -68,7 +83,7 @@ class ThreadRuntime:
                 thread = self._current
                 # One that is dead all the same was left behind by a fork.
                 if thread is None or not thread.is_alive():
-                    thread = self._current = _LoopThread(self._name)
+                    thread = self._current = _LoopThread(self._name, self._loop_factory)
                 thread.leases += 1
                 if thread is self._current:  # not stopped by a __del__ meanwhile
                     return ThreadLease(self, thread)
@@ -180,10 +195,10 @@ class _LoopThread:
 
     __slots__ = ("_accepting", "_ended", "_gate", "_stopping", "_thread", "leases", "loop")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, loop_factory: LoopFactory) -> None:
         # The loop is made here, not on the thread, so that a failure reaches the caller.
         try:
-            self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+            self.loop = loop_factory()
         except OSError as exc:
             raise RuntimeError("cannot make an event loop") from exc
         self.loop.set_exception_handler(_report)

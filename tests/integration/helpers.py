@@ -1,6 +1,7 @@
 """What the tests on real sockets are written with.
 
-Each of their modules imports ``nothing_left``, which then watches over its tests.
+Each of their modules imports ``nothing_left``, which then watches over its tests. Those that
+import ``each_transport`` run with the picows transport too.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from rxplus import (
     RxWSServer,
     TaggedData,
 )
+from rxplus.transports import named
 
 T = TypeVar("T")
 
@@ -94,6 +96,12 @@ def _open_files() -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # the one that iterdir() itself had open
             found.add(f"{entry} {entry.readlink()}")
     return found
+
+
+@pytest.fixture(autouse=True, params=["websockets", "picows"])
+def each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a module's tests with each transport, in the place of the default one."""
+    monkeypatch.setattr(named, "DEFAULT", request.param)
 
 
 # ── components ────────────────────────────────────────────────────────────────────────────

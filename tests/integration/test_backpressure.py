@@ -25,6 +25,7 @@ from helpers import (
     listening,
     serving,
 )
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 from reactivex.scheduler import EventLoopScheduler
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import HOST, LIMIT, SOON, Collector, client_of, in_state, joined, serving
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 
 from rxplus import (

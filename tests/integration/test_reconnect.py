@@ -24,6 +24,7 @@ from helpers import (
     listening,
     serving,
 )
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Close, Frame, Opcode

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import Collector, client_of, data_of, joined, serving
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 from reactivex.scheduler import EventLoopScheduler
 

@@ -22,6 +22,7 @@ from helpers import (
     joined,
     serving,
 )
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 from reactivex import abc
 

@@ -19,6 +19,7 @@ from helpers import (
     joined,
     serving,
 )
+from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
 
 from rxplus import (

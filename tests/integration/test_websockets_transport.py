@@ -105,7 +105,7 @@ class Bench(TransportBench):
 
     def narrow(self, connection: Connection) -> None:
         sock = wire_of(connection).transport.get_extra_info("socket")
-        if sock.fileno() >= 0:  # not closed again already
+        if sock is not None and sock.fileno() >= 0:  # not closed again already
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, 64 * KIB)
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from rxplus._engine import loop_thread
 from rxplus._engine.loop_thread import ThreadRuntime
@@ -27,11 +28,11 @@ LIMIT = 20.0
 """Seconds after which a wait fails the test."""
 
 
-@pytest.fixture
-def runtime() -> Iterator[ThreadRuntime]:
+@pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def runtime(request: pytest.FixtureRequest) -> Iterator[ThreadRuntime]:
     """A runtime; the test fails when its thread is still there at the end."""
     before = threading.enumerate()
-    yield ThreadRuntime("under test")
+    yield ThreadRuntime("under test", loop_factory=request.param)
     assert threading.enumerate() == before
 
 
@@ -477,34 +478,52 @@ def test_failed_accept_is_no_error(
 # --- Failures to start ------------------------------------------------------------------------
 
 
-def test_no_loop_to_be_had(runtime: ThreadRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_loop_to_be_had() -> None:
     """A loop that cannot be made is a RuntimeError for the caller, who may try again."""
+    failures = [OSError("too many open files")]
 
-    def fail() -> asyncio.AbstractEventLoop:
-        raise OSError("too many open files")
+    def make() -> asyncio.AbstractEventLoop:
+        if failures:
+            raise failures.pop()
+        return asyncio.new_event_loop()
 
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", fail)
-        with pytest.raises(RuntimeError) as caught:
-            runtime.acquire()
-        assert isinstance(caught.value.__cause__, OSError)
+    runtime = ThreadRuntime(loop_factory=make)
+    with pytest.raises(RuntimeError) as caught:
+        runtime.acquire()
+    assert isinstance(caught.value.__cause__, OSError)
     end(runtime.acquire())
 
 
-def test_no_thread_to_be_had(runtime: ThreadRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loop_is_uvloops_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a factory the loop is the fastest there is; with one it is what was asked for."""
+
+    def kind_of_loop(runtime: ThreadRuntime) -> type[asyncio.AbstractEventLoop]:
+        lease = runtime.acquire()
+        kind = type(lease.loop)
+        end(lease)
+        return kind
+
+    asyncios = asyncio.SelectorEventLoop
+    assert kind_of_loop(ThreadRuntime()) is uvloop.Loop
+    assert kind_of_loop(ThreadRuntime(loop_factory=asyncio.SelectorEventLoop)) is asyncios
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert kind_of_loop(ThreadRuntime()) is asyncios
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that cannot be started is a RuntimeError, and its loop is closed."""
     loops: list[asyncio.AbstractEventLoop] = []
-    new_event_loop = asyncio.new_event_loop
 
     def make() -> asyncio.AbstractEventLoop:
-        loops.append(new_event_loop())
+        loops.append(asyncio.new_event_loop())
         return loops[-1]
+
+    runtime = ThreadRuntime(loop_factory=make)
 
     def fail(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", make)
         patch.setattr(threading.Thread, "start", fail)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             runtime.acquire()

@@ -25,10 +25,10 @@ from rxplus.errors import (
     InvalidEndpointError,
 )
 from rxplus.transports.websockets.library import limits, logger, tls_timeouts
-from rxplus.transports.websockets.wire import ClientWire
 
 if TYPE_CHECKING:
     from rxplus.transport import ClientEndpoint
+    from rxplus.transports.websockets.wire import ClientWire
 
 __all__ = ["attempt", "check", "translated"]
 
@@ -43,7 +43,7 @@ class _Connect(connect):
         return exc
 
 
-def attempt(endpoint: ClientEndpoint) -> connect:
+def attempt(endpoint: ClientEndpoint, wire: type[ClientWire]) -> connect:
     options = endpoint.options
     tls: dict[str, Any] = {}
     if endpoint.tls is not None:
@@ -54,7 +54,7 @@ def attempt(endpoint: ClientEndpoint) -> connect:
         }
     return _Connect(
         endpoint.url,
-        create_connection=ClientWire,
+        create_connection=wire,
         # Taken from the endpoint, not parsed back from the URL, which cannot hold every
         # address (fe80::1%eth0).
         host=endpoint.host,

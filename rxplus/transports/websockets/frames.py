@@ -23,6 +23,7 @@ __all__ = [
     "fitting",
     "joined",
     "masked",
+    "restored",
     "unmasked",
 ]
 
@@ -113,6 +114,22 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
             parts.append((data, mask))
             large = True
     return joined(parts, large=large)
+
+
+def restored(first: int, payload: bytes, *, mask: bool) -> bytes:
+    """Return a frame as it can be parsed once more.
+
+    Args:
+        first: its first byte.
+        payload: unmasked.
+        mask: whether the parser expects a mask; this one changes nothing.
+    """
+    length = len(payload)
+    mask_bit = 0x80 if mask else 0
+    head = (
+        bytes((first, mask_bit | length)) if length < 126 else _long_head(first, mask_bit, length)
+    )
+    return b"".join((head, bytes(4 if mask else 0), payload))
 
 
 def joined(parts: list[Piece], *, large: bool) -> list[Piece]:

@@ -23,11 +23,11 @@ from rxplus.handshake import Response
 from rxplus.transports.websockets.connection import WebSocketsConnection, request_value
 from rxplus.transports.websockets.frames import Piece, encoded, unmasked
 from rxplus.transports.websockets.library import limits, logger, tls_timeouts
-from rxplus.transports.websockets.wire import ServerWire, Wire
 
 if TYPE_CHECKING:
     from rxplus.handshake import Request
     from rxplus.transport import Connection, OnConnection, OnRequest, Payload, ServerEndpoint
+    from rxplus.transports.websockets.wire import ServerWire, Wire
 
 __all__ = ["WebSocketsListener"]
 
@@ -66,11 +66,15 @@ class WebSocketsListener:
         "_port",
         "_server",
         "_sockets",
+        "_wire",
     )
     _sockets: asyncio.Server  # since bind()
 
-    def __init__(self, endpoint: ServerEndpoint, on_request: OnRequest) -> None:
+    def __init__(
+        self, endpoint: ServerEndpoint, on_request: OnRequest, wire: type[ServerWire]
+    ) -> None:
         self._endpoint = endpoint
+        self._wire = wire
         self._on_request = on_request
         deflate = endpoint.options.compression == "deflate"
         self._extensions = enable_server_permessage_deflate(None) if deflate else None
@@ -161,7 +165,7 @@ class WebSocketsListener:
             max_size=self._endpoint.options.max_message_size,
             logger=logger,
         )
-        return ServerWire(protocol, self._server, **limits(self._endpoint.options))
+        return self._wire(protocol, self._server, **limits(self._endpoint.options))
 
     async def _handshake(self, connection: ServerConnection) -> None:
         """Open one connection, as the task that the library starts for it."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rxplus.transports.websockets.client import attempt, check, translated
 from rxplus.transports.websockets.connection import WebSocketsConnection, request_value
 from rxplus.transports.websockets.server import WebSocketsListener
-from rxplus.transports.websockets.wire import ClientWire
+from rxplus.transports.websockets.wire import ClientWire, ServerWire
 
 if TYPE_CHECKING:
     from rxplus.transport import (
@@ -27,11 +27,15 @@ class WebSocketsTransport:
 
     __slots__ = ()
 
+    # What carries its connections; a transport that carries them otherwise replaces these.
+    _client_wire: ClassVar[type[ClientWire]] = ClientWire
+    _server_wire: ClassVar[type[ServerWire]] = ServerWire
+
     async def connect(self, endpoint: ClientEndpoint) -> Connection:
         """See :meth:`rxplus.transport.Transport.connect`. Redirects are not followed."""
         check(endpoint)
         try:
-            wire = await attempt(endpoint)
+            wire = await attempt(endpoint, self._client_wire)
         except Exception as exc:
             raise translated(exc, endpoint) from exc
         assert isinstance(wire, ClientWire)
@@ -49,7 +53,7 @@ class WebSocketsTransport:
         When ``host`` is a name with several addresses and ``port`` is 0, all of them are
         bound to the same free port.
         """
-        listener = WebSocketsListener(endpoint, on_request)
+        listener = WebSocketsListener(endpoint, on_request, self._server_wire)
         await listener.bind()
         return listener
 

@@ -176,6 +176,16 @@ class Wire(Inbound):
         """Whether messages that still arrive are void."""
         return self._aborted or self._failure is not None
 
+    @property
+    def discards(self) -> bool:
+        """Whether what still arrives means nothing: the peer has closed, or was failed."""
+        protocol = self.protocol
+        return (
+            protocol.close_rcvd is not None
+            or protocol.parser_exc is not None
+            or self._failure is not None
+        )
+
     def pause_reading(self) -> None:
         self._reading_paused = self._was_deaf = True
         self._sink = None

@@ -1,0 +1,204 @@
+"""Parsing frames with picows, which only parses here: it neither reads nor writes a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode
+from websockets.protocol import CLIENT
+
+from rxplus.transports.picows.library import WSProtocol, logger
+from rxplus.transports.websockets.frames import restored
+
+if TYPE_CHECKING:
+    from rxplus.transports.websockets.wire import Wire
+
+__all__ = ["Frames"]
+
+FIRST_BUFFER = 2**12
+"""Bytes that a connection's read buffer begins with; it grows with what arrives."""
+
+MOST_READ = 2**17
+"""Bytes read at once, so that a flood does not make the read buffer grow."""
+
+_TEXT = WSMsgType.TEXT
+_BINARY = WSMsgType.BINARY
+
+_WASTE = memoryview(bytearray(2**16))
+"""Where bytes go that mean nothing any more. It is written to from any loop, and never read."""
+
+_UPGRADE = (
+    b"GET / HTTP/1.1\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n\r\n"
+)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class _Socketless:
+    """Stands where picows has its asyncio transport.
+
+    All that picows would send, once it is past the handshake, is that it refuses a frame.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.get_extra_info = transport.get_extra_info
+        self.opened = False
+        self.refused = False
+
+    def get_write_buffer_size(self) -> int:
+        return 1  # else it would write to the socket itself
+
+    def write(self, _data: bytes) -> None:
+        self.refused = self.opened
+
+    def close(self) -> None: ...
+
+
+class _Sorter(WSListener):
+    """Hands on whole messages, and leaves every other frame to the library."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._mask = wire.protocol.side is not CLIENT
+        # Whether what still comes is void.
+        self.over = False
+        # Whether a whole message may come next: no fragments are about, and it is not over.
+        self._between = True
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if (
+            (kind is not _TEXT and kind is not _BINARY)
+            or not self._between
+            or not frame.fin
+            or frame.rsv1
+            or frame.rsv2
+            or frame.rsv3
+        ):
+            self._leave(frame)
+            return
+        message: str | bytes
+        if kind is _TEXT:
+            try:
+                message = frame.get_payload_as_utf8_text()
+            except UnicodeDecodeError:
+                self._leave(frame)
+                return
+        else:
+            message = frame.get_payload_as_bytes()
+        # As Wire.process_event() does it: a call there would be a fifth of the cost.
+        sink = self._wire._sink
+        if sink is not None:
+            sink(message)
+        else:
+            self._wire._keep(message)
+
+    def _leave(self, frame: WSFrame) -> None:
+        """Have the library take a fragment, a control frame, or what is not allowed."""
+        if self.over:
+            return
+        flags = frame.fin << 7 | frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
+        first = flags | frame.msg_type.value
+        wire = self._wire
+        wire.data_received(restored(first, frame.get_payload_as_bytes(), mask=self._mask))
+        self.over = wire.discards
+        self._between = not self.over and wire.protocol.current_size is None
+
+
+class Frames(WSProtocol):
+    """What the loop's transport talks to instead of the wire, while the connection is open.
+
+    Args:
+        wire: whose connection it is.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        client = wire.protocol.side is CLIENT
+        limit = wire.protocol.max_message_size
+        self._wire = wire
+        self._sorter = _Sorter(wire)
+        super().__init__(
+            "localhost",
+            "/",
+            client,
+            lambda *_: self._sorter,
+            logger,
+            False,  # an exception of ours is logged, and ends nothing
+            None,
+            False,  # the wire sends pings, and answers them
+            0,
+            0,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,
+            sys.maxsize if limit is None else limit,
+            None,
+            FIRST_BUFFER,
+        )
+        self._output = _Socketless(wire.transport)
+        super().connection_made(self._output)
+        self.feed(_switching(self.transport.request.headers) if client else _UPGRADE)
+        self._output.opened = True
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that were read already."""
+        rest = memoryview(data)
+        while rest:
+            buffer = self.get_buffer(-1)
+            size = min(len(buffer), len(rest))
+            buffer[:size] = rest[:size]
+            self.buffer_updated(size)
+            rest = rest[size:]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._sorter.over:
+            return _WASTE
+        return super().get_buffer(sizehint)[:MOST_READ]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._sorter.over:
+            return
+        super().buffer_updated(nbytes)
+        if self._output.refused and not self._sorter.over:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Close because of a frame that picows refused; it sent its reasons to nobody."""
+        sent = self.transport.close_handshake.sent
+        self._sorter.over = True
+        self._wire.fail(CloseCode(int(sent.code)), sent.reason, ProtocolError(sent.reason))
+
+    # What is no parsing is the wire's.
+
+    def eof_received(self) -> None:
+        self._wire.eof_received()
+
+    def pause_writing(self) -> None:
+        self._wire.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._wire.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire.connection_lost(exc)
+
+
+def _switching(headers: Mapping[str, str]) -> bytes:
+    """Return the answer that picows expects as a client."""
+    key = headers["Sec-WebSocket-Key"].encode()
+    return _SWITCHING % base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
