@@ -223,6 +223,8 @@ async def raises(expected: type[BaseException], awaitable: Awaitable[object]) ->
         await awaitable
     except expected as exc:
         return exc
+    except Exception as exc:
+        raise AssertionError(f"{expected.__name__} was not raised, but {exc!r}") from exc
     raise AssertionError(f"{expected.__name__} was not raised")
 
 
@@ -232,6 +234,8 @@ def refuses(expected: type[BaseException], function: Callable[..., object], *arg
         function(*args)
     except expected as exc:
         return exc
+    except Exception as exc:
+        raise AssertionError(f"{expected.__name__} was not raised, but {exc!r}") from exc
     raise AssertionError(f"{expected.__name__} was not raised")
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import trustme
+from benches import ByteBench
 
 from rxplus import (
     RxWSClient,
     RxWSServer,
     TaggedData,
-    Transport,
-    WebSocketsTransport,
     WireOptions,
 )
-from rxplus_testing import ByteNetwork, Sim, VirtualLoop
-from rxplus_testing.contract import MIB, TransportBench, TransportContract
+from rxplus_testing import Sim
+from rxplus_testing.contract import TransportContract
 
 
 @pytest.fixture(scope="module")
@@ -38,40 +36,17 @@ def contexts(ca: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-class Bench(TransportBench):
-    """Runs cases with the real transport in virtual time."""
-
-    unbufferable = MIB
-    network: ByteNetwork
-
-    def make_transport(self) -> Transport:
-        """Make a network of its own for each case."""
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        self.network = ByteNetwork(loop, buffer_size=2**16)
-        return WebSocketsTransport()
-
-    def jitter(self) -> AbstractContextManager[object]:
-        """Let what is sent take a time that varies."""
-        return self.network.jitter(0.0, 0.005)
-
-    def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run a case without waiting for anything."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(self.watched(coro))
-
-
-class TestPlain(Bench, TransportContract):
+class TestPlain(ByteBench, TransportContract):
     """The contract."""
 
 
-class TestDeflate(Bench, TransportContract):
+class TestDeflate(ByteBench, TransportContract):
     """The contract with permessage-deflate."""
 
     options = WireOptions(compression="deflate")
 
 
-class TestTls(Bench, TransportContract):
+class TestTls(ByteBench, TransportContract):
     """The contract on TLS."""
 
     @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from benches import MemoryBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,58 +29,32 @@ from rxplus import (
     Request,
     Response,
     ServerEndpoint,
-    Transport,
     WireOptions,
 )
 from rxplus_testing import (
     AcceptThenClose,
     Hang,
     LeakError,
-    MemoryNetwork,
     MemoryTransport,
     RefuseConnection,
     RejectHandshake,
     Sim,
-    VirtualLoop,
 )
-from rxplus_testing._line import Line
-from rxplus_testing.contract import MIB, TransportBench, TransportContract
-
-
-class MemoryBench(TransportBench):
-    """Runs cases with the memory transport, on a network of its own for each."""
-
-    latency = 0.001
-    unbufferable = MIB
-    network: MemoryNetwork
-
-    def make_transport(self) -> Transport:
-        """Make a network of its own for each case."""
-        self.network = MemoryNetwork(asyncio.get_running_loop(), latency=self.latency)
-        return MemoryTransport(self.network)
-
-    def jitter(self) -> AbstractContextManager[object]:
-        """Let what is sent take a time that varies."""
-        return self.network.jitter(0.0, 0.005)
-
-    async def line(self, endpoint: ClientEndpoint) -> Line:
-        """Connect a client that can misbehave, on the level of messages."""
-        return await self.network.connect_line(endpoint)
+from rxplus_testing.contract import TransportBench, TransportContract
 
 
 class TestContractOnVirtualLoop(MemoryBench, TransportContract):
     """The memory transport does what every transport must do, in virtual time."""
-
-    def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run a case without waiting for anything."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(self.watched(coro))
 
 
 class TestContractOnRealLoop(MemoryBench, TransportContract):
     """The same on asyncio's own loop, which has no part in the network's order."""
 
     latency = 0.0
+
+    def run(self, coro: Coroutine[Any, Any, None]) -> None:
+        """Run a case as asyncio does."""
+        TransportBench.run(self, coro)
 
 
 class End:
