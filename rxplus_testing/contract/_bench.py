@@ -246,6 +246,8 @@ class TransportBench:
         host: where to listen and connect.
         time_limit: seconds that a case may take.
         options: of both sides, unless a case says otherwise.
+        loop_factory: makes the loop of each case; ``None``: asyncio's own. A function needs
+            ``staticmethod`` around it.
         server_tls: context to listen with.
         client_tls: context to connect with.
         unbufferable: bytes that no buffers between the two ends hold. It can be less where
@@ -255,6 +257,7 @@ class TransportBench:
     host = "127.0.0.1"
     time_limit = 20.0
     options = WireOptions()
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
     unbufferable = 32 * MIB
@@ -282,12 +285,13 @@ class TransportBench:
         return _NOISE[:size] if size <= MIB else _NOISE * (size // MIB)
 
     def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run one case to its end. Override it to run cases on another loop.
+        """Run one case to its end.
 
         Raises:
             AssertionError: the case failed, or left a task or an unhandled exception.
         """
-        asyncio.run(self.watched(coro))
+        with asyncio.Runner(loop_factory=self.loop_factory) as runner:
+            runner.run(self.watched(coro))
 
     async def watched(self, coro: Coroutine[Any, Any, None]) -> None:
         """Await a case, within the time limit; fail if it leaves something behind."""

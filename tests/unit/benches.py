@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 from rxplus import ClientEndpoint, Transport, WebSocketsTransport
 from rxplus_testing import ByteNetwork, MemoryNetwork, MemoryTransport, VirtualLoop
@@ -16,12 +15,8 @@ class VirtualBench(TransportBench):
     """Runs cases without waiting for anything."""
 
     unbufferable = MIB
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = VirtualLoop
     network: MemoryNetwork | ByteNetwork
-
-    def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run a case in virtual time."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(self.watched(coro))
 
     def jitter(self) -> AbstractContextManager[object]:
         """Let what is sent take a time that varies."""
