@@ -149,11 +149,8 @@ class ByteNetwork(Network):
             if sign is Sign.SYN_ACK:
                 link.opened.set_result(None)
             else:
-                link.opened.set_exception(
-                    ConnectionRefusedError(
-                        errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: port {link.port}"
-                    )
-                )
+                text = f"{os.strerror(errno.ECONNREFUSED)}: port {link.port}"
+                link.opened.set_exception(ConnectionRefusedError(errno.ECONNREFUSED, text))
 
     def _answer(self, link: ByteLink) -> None:
         fault: ConnectFault | None = self._faults.take(ConnectFault, link.port)

@@ -303,21 +303,26 @@ class TransportBench:
         collector = Collector()
         asyncio.get_running_loop().set_exception_handler(note)
         try:
+            await self._limited(coro)
+            # A task that is done in effect may need a turn of the loop to be done.
+            for _ in range(10):
+                await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"tasks left: {left}"
+        finally:
+            # What failed unheard says so when it is collected.
+            collector.collect()
+        told = [context for context in unhandled if context["message"] != DEBUG_ONLY]
+        assert not told, f"unhandled: {told}"
+
+    async def _limited(self, coro: Coroutine[Any, Any, None]) -> None:
+        try:
             async with asyncio.timeout(self.time_limit) as limit:
                 await coro
         except TimeoutError as exc:
             if not limit.expired():
                 raise
             raise AssertionError(f"the case still waits after {self.time_limit} s") from exc
-        # A task that is done in effect may need a turn of the loop to be done.
-        for _ in range(10):
-            await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left: {left}"
-        # What failed unheard says so when it is collected.
-        collector.collect()
-        told = [context for context in unhandled if context["message"] != DEBUG_ONLY]
-        assert not told, f"unhandled: {told}"
 
     @asynccontextmanager
     async def site(self) -> AsyncIterator[Site]:

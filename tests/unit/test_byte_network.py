@@ -23,7 +23,17 @@ from rxplus import (
     Timeouts,
     WireOptions,
 )
-from rxplus_testing import Peer, Reset, Sim, VirtualLoop
+from rxplus_testing import (
+    Bandwidth,
+    Cut,
+    Latency,
+    Peer,
+    Reset,
+    Sim,
+    Slices,
+    SlowClose,
+    VirtualLoop,
+)
 from rxplus_testing._decode import Decoder
 from rxplus_testing._frames import FrameReader, Opcode, encode
 from rxplus_testing.contract import TransportContract
@@ -496,6 +506,10 @@ def test_socket_answers_as_a_socket_does(world: World) -> None:
         assert name == ours.getsockname() == theirs.getpeername()
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert ours.sendmsg([b"ab", memoryview(b"cd")]) == 4
+        assert ours.gettimeout() == 0.0
+        assert theirs.send(b"x" * 2**20) == 2**18
+        with pytest.raises(BlockingIOError):
+            theirs.send(b"more")
         ours.shutdown(socket.SHUT_RD)
         ours.shutdown(socket.SHUT_WR)
         with pytest.raises(BrokenPipeError):
@@ -552,3 +566,60 @@ def test_closing_with_something_unread_resets(world: World) -> None:
         listening.close()
 
     world.sim.run(play())
+
+
+@pytest.mark.parametrize("limit", [0.0005, 0.0015])
+def test_connect_given_up_leaves_nothing(world: World, limit: float) -> None:
+    """Whoever gives up before the first packet arrives, or the answer to it, was not there."""
+
+    async def play() -> None:
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "::1", 7000)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(limit):
+                await asyncio.open_connection("::1", 7000)
+        await asyncio.sleep(1)
+        server.close()
+
+    world.sim.run(play())
+    assert world.net.describe_open() == []
+
+
+def test_reject_a_request_that_comes_in_two_parts(world: World) -> None:
+    """The answer in the server's place waits for the whole head."""
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", 9000)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    world.net.reject_next(599, "odd")
+    with world.server():
+        assert world.sim.run(ask()).startswith(b"HTTP/1.1 599 \r\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Cut(after=-1),
+        lambda: Bandwidth(bytes_per_second=0),
+        lambda: Slices(size=0),
+        lambda: Latency(jitter=-1.0),
+        lambda: SlowClose(seconds=float("inf")),
+    ],
+)
+def test_faults_that_cannot_be_are_refused(wrong: Any) -> None:
+    """A number that makes no sense is an error that shows it."""
+    with pytest.raises(ValueError, match="got"):
+        wrong()
+
+
+def test_frames_of_every_length() -> None:
+    """What is encoded is read back, masked or not."""
+    for size in (0, 125, 126, 2**16 - 1, 2**16):
+        for mask in (b"", b"mask"):
+            [frame] = FrameReader().feed(encode(Opcode.BINARY, b"x" * size, mask=mask))
+            assert (frame.opcode, frame.payload, frame.fin) == (Opcode.BINARY, b"x" * size, True)

@@ -14,6 +14,7 @@ from rxplus import (
     TaggedData,
 )
 from rxplus_testing import ByteNetwork, MemoryNetwork, Peer, Sim
+from rxplus_testing._frames import Opcode, encode
 
 URL = "ws://127.0.0.1:9000/a?x=1"
 
@@ -231,3 +232,19 @@ def test_peer_uses_the_memory_network_by_default(sim: Sim) -> None:
     with World(sim, sim.net).server(), Peer(sim, "ws://127.0.0.1:9000").connect() as peer:
         assert peer.port == 9000
         assert sim.net.frames == []
+
+
+def test_peer_to_peer(world: World) -> None:
+    """Two peers can speak with each other, in fragments too."""
+    with world.peer().start() as server, world.peer().connect() as client:
+        client.send_fragments("a", "b", "c")
+        client.send_fragments(b"d", b"e")
+        server.send("f")
+        if isinstance(world.network, ByteNetwork):
+            client.raw(encode(Opcode.PING, b"?", mask=b"mask"))
+        world.sim.advance(1)
+        assert server.received == ["abc", b"de"]
+        assert client.received == ["f"]
+        client.close(3000, "done")
+        world.sim.advance(1)
+        assert server.closed == client.closed == (3000, "done")
