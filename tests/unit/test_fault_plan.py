@@ -107,6 +107,26 @@ def test_components_survive_a_plan(seed: int, real: bool) -> None:
         server.close()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_same_seed_same_bytes(seed: int) -> None:
+    """With the real transport, too, a seed decides what goes over the network, and when."""
+
+    def play() -> str:
+        with Sim(seed) as sim:
+            FaultPlan.random(seed, count=20).install(sim)
+            server = RxWSServer({"host": "127.0.0.1", "port": 9000}, runtime=sim.runtime)
+            config = {"host": "127.0.0.1", "port": 9000, "path": "/a"}
+            client = RxWSClient(config, runtime=sim.runtime)
+            for number in range(30):
+                client.on_next("x" * number * 100)
+                sim.advance(2)
+            client.close()
+            server.close()
+            return sim.byte_net.snapshot()
+
+    assert play() == play()
+
+
 def test_subscriber_that_raises_is_reported(sim: Sim) -> None:
     """The other values arrive, and so do the other subscribers' values."""
     parts: dict[str, Any] = {"runtime": sim.runtime, "transport": sim.transport}
