@@ -316,8 +316,9 @@ class TransportBench:
         assert not told, f"unhandled: {told}"
 
     async def _limited(self, coro: Coroutine[Any, Any, None]) -> None:
+        limit = asyncio.timeout(self.time_limit)
         try:
-            async with asyncio.timeout(self.time_limit) as limit:
+            async with limit:
                 await coro
         except TimeoutError as exc:
             if not limit.expired():

@@ -10,12 +10,14 @@ from rxplus import ClientEndpoint, Transport, WebSocketsTransport
 from rxplus_testing import ByteNetwork, MemoryNetwork, MemoryTransport, VirtualLoop
 from rxplus_testing.contract import MIB, Line, TransportBench
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
 
 class VirtualBench(TransportBench):
     """Runs cases without waiting for anything."""
 
     unbufferable = MIB
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = VirtualLoop
+    loop_factory: LoopFactory | None = VirtualLoop
     network: MemoryNetwork | ByteNetwork
 
     def jitter(self) -> AbstractContextManager[object]:

@@ -78,6 +78,8 @@ class TestTls(ByteBench, TransportContract):
 class World:
     """A simulation, with short ways to make components that use the real transport."""
 
+    listener: asyncio.Server
+
     def __init__(self, sim: Sim) -> None:
         self.sim = sim
         self.net = sim.byte_net

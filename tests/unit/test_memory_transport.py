@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from benches import MemoryBench
+from benches import LoopFactory, MemoryBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ class TestContractOnRealLoop(MemoryBench, TransportContract):
     """The same on asyncio's own loop, which has no part in the network's order."""
 
     latency = 0.0
-    loop_factory = None
+    loop_factory: LoopFactory | None = None
 
 
 class End:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rxplus import (
     Address,
@@ -26,6 +26,8 @@ from rxplus import (
     ServerEndpoint,
     Transport,
 )
+
+M = TypeVar("M", bound="Mouth")
 
 
 class Ear:
@@ -183,10 +185,10 @@ def wrong(
 
 def wrong_mouth(
     case: str, raises: type[Exception] = AssertionError
-) -> Callable[[type[Mouth]], type[Mouth]]:
+) -> Callable[[type[M]], type[M]]:
     """Enter a transport with connections of this class."""
 
-    def enter(cls: type[Mouth]) -> type[Mouth]:
+    def enter(cls: type[M]) -> type[M]:
         wrong(case, raises)(type(cls.__name__, (Right,), {"mouth": cls}))
         return cls
 
