@@ -12,6 +12,7 @@ from rxplus_testing._errors import (
 from rxplus_testing._faults import (
     AcceptThenClose,
     Bandwidth,
+    ClockStep,
     Cut,
     FailSend,
     Fault,
@@ -27,21 +28,29 @@ from rxplus_testing._faults import (
     Slices,
     SlowClose,
 )
+from rxplus_testing._line import Closed
 from rxplus_testing._loop import VirtualLoop
+from rxplus_testing._plan import FAULT_KINDS, FaultPlan, PlannedFault
 from rxplus_testing._recorder import Recorder
 from rxplus_testing._scheduler import VirtualScheduler
+from rxplus_testing._subscribers import SubscriberError, blocking, raising
 from rxplus_testing._traffic import Traffic, TrafficEntry
 from rxplus_testing.byte import ByteNetwork
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
+from rxplus_testing.peer import Peer
 from rxplus_testing.sim import Sim
 
 __all__ = [
     "AcceptThenClose",
     "Bandwidth",
     "ByteNetwork",
+    "ClockStep",
+    "Closed",
     "Cut",
+    "FAULT_KINDS",
     "FailSend",
     "Fault",
+    "FaultPlan",
     "ForeignThreadError",
     "Hang",
     "Hold",
@@ -50,6 +59,8 @@ __all__ = [
     "MemoryNetwork",
     "MemoryTransport",
     "Outage",
+    "Peer",
+    "PlannedFault",
     "PortBusy",
     "Recorder",
     "RefuseConnection",
@@ -62,8 +73,11 @@ __all__ = [
     "SimTimeout",
     "Slices",
     "SlowClose",
+    "SubscriberError",
     "Traffic",
     "TrafficEntry",
     "VirtualLoop",
     "VirtualScheduler",
+    "blocking",
+    "raising",
 ]

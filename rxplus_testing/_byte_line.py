@@ -149,10 +149,12 @@ class ByteLine(Line, asyncio.Protocol):
                 self._write(Opcode.PONG, frame.payload)
             case Opcode.CLOSE:
                 code, reason = parse_close(frame.payload)
-                self.close(code if code != 1005 else 1000)
+                self.close(1000 if code == 1005 else code, reason)
                 self._end(code, reason)
                 self._transport.close()
-            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
+            case Opcode.PONG:
+                pass
+            case _:
                 self._add(frame)
 
     def _add(self, frame: Frame) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar
 __all__ = [
     "AcceptThenClose",
     "Bandwidth",
+    "ClockStep",
     "ConnectFault",
     "Cut",
     "Direction",
@@ -114,6 +115,13 @@ class Cut:
     def __post_init__(self) -> None:
         if self.after < 0:
             raise ValueError(f"after must not be negative, got {self.after!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStep:
+    """The wall clock is set forward, or back, by so many seconds. It is no fault of a network."""
+
+    seconds: float
 
 
 # How links are. Durations are in seconds.

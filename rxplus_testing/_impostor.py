@@ -53,10 +53,10 @@ class Impostor(asyncio.Protocol):
             self._answer(parse_head(bytes(self._head))[1])
 
     def _answer(self, headers: Any) -> None:
-        match self._fault:
-            case RejectHandshake(status=status, body=body):
-                self._transport.write(response(status, body))
-                self._transport.close()
-            case AcceptThenClose(code=code, reason=reason):
-                close = encode(Opcode.CLOSE, close_payload(code, reason))
-                self._transport.write(switching(headers) + close)
+        fault = self._fault
+        if isinstance(fault, RejectHandshake):
+            self._transport.write(response(fault.status, fault.body))
+            self._transport.close()
+        else:
+            close = encode(Opcode.CLOSE, close_payload(fault.code, fault.reason))
+            self._transport.write(switching(headers) + close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Breaches:
     MALFORMED = (1002, "a frame of a kind that does not exist")
 
 
-class Line:
+class Line(ABC):
     """One connection, seen from an end that does as it is told and nothing else.
 
     It answers pings and closes, as long as it reads.
@@ -41,17 +42,17 @@ class Line:
         self.opened: asyncio.Future[None] = loop.create_future()
         self._news = asyncio.Event()
 
+    @abstractmethod
     def send(self, *messages: Payload) -> None:
         """Send messages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send_fragments(self, *parts: Payload) -> None:
         """Send one message in several frames."""
-        raise NotImplementedError
 
+    @abstractmethod
     def breach(self, kind: tuple[int, str]) -> None:
         """Send what no peer may send: one of :class:`Breaches`."""
-        raise NotImplementedError
 
     def raw(self, data: bytes) -> None:
         """Send bytes as they are.
@@ -61,21 +62,21 @@ class Line:
         """
         raise RuntimeError("this network carries messages, not bytes: use a ByteNetwork")
 
+    @abstractmethod
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begin the closing handshake."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self) -> None:
         """Drop the connection; the other side finds that it was reset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop_reading(self) -> None:
         """Take nothing more from the network, and answer nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume_reading(self) -> None:
         """Read on."""
-        raise NotImplementedError
 
     async def until(self, predicate: Callable[[], bool]) -> None:
         """Wait until what came makes ``predicate`` true."""

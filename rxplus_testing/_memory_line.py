@@ -121,11 +121,10 @@ class MemoryLine(Line):
             case Close(code, reason):
                 self.close(code, reason)
                 self._leave(code, reason)
-            case Eof(error):
-                self._fail_to_open(ConnectError(f"cannot connect: {error}"))
-                self._leave(1006)
             case _:
-                pass
+                assert isinstance(item, Eof)
+                self._fail_to_open(ConnectError(f"cannot connect: {item.error}"))
+                self._leave(1006)
 
     def _leave(self, code: int, reason: str = "") -> None:
         self._end(code, reason)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
@@ -67,7 +68,7 @@ class AnyLink(Protocol):
         ...
 
 
-class Network:
+class Network(ABC):
     """A network within one process. It is one machine: only ports tell servers apart.
 
     What is sent takes ``latency`` seconds and keeps its order. Nothing gets
@@ -241,13 +242,13 @@ class Network:
 
     # For the two networks.
 
+    @abstractmethod
     def _listening(self) -> Iterable[int]:
         """Return the ports that somebody listens on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forget_listener(self, port: int) -> None:
         """Let nobody listen on a port any more."""
-        raise NotImplementedError
 
     def _take_port(self, port: int) -> int:
         """Return the port to listen on, for the one that was asked for.

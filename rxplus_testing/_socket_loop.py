@@ -62,18 +62,16 @@ class SocketLoop(selector_events.BaseSelectorEventLoop):
         host: str | None = None,
         port: int | None = None,
         *,
-        sock: Any = None,
         ssl: Any = None,
         server_hostname: str | None = None,
         **options: Any,
     ) -> tuple[asyncio.Transport, P]:
         """Connect, as :meth:`asyncio.loop.create_connection` says."""
-        if sock is None:
-            assert host is not None
-            assert port is not None
-            sock = await self._attached().connect(host, port)
-            if ssl and server_hostname is None:
-                server_hostname = host
+        assert host is not None
+        assert port is not None
+        sock: Any = await self._attached().connect(host, port)
+        if ssl and server_hostname is None:
+            server_hostname = host
         options = {key: options[key] for key in _TLS_OPTIONS & set(options)}
         return await super().create_connection(
             protocol_factory, sock=sock, ssl=ssl, server_hostname=server_hostname, **options
@@ -85,14 +83,12 @@ class SocketLoop(selector_events.BaseSelectorEventLoop):
         host: str | None = None,
         port: int | None = None,
         *,
-        sock: Any = None,
         ssl: Any = None,
         start_serving: bool = True,
         **options: Any,
     ) -> asyncio.Server:
         """Listen, as :meth:`asyncio.loop.create_server` says."""
-        if sock is None:
-            sock = self._attached().bind(host or "", port or 0, ssl)
+        sock: Any = self._attached().bind(host or "", port or 0, ssl)
         options = {key: options[key] for key in _TLS_OPTIONS & set(options)}
         return await super().create_server(
             protocol_factory, sock=sock, ssl=ssl, start_serving=start_serving, **options

@@ -71,10 +71,17 @@ class _Socket:
     type = socket.SOCK_STREAM
     proto = socket.IPPROTO_TCP
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, name: SocketName) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        name: SocketName,
+        readable: Callable[[], bool],
+        writable: Callable[[], bool],
+    ) -> None:
         self.family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
-        self.reader = Watch(loop, self._readable)
-        self.writer = Watch(loop, self._writable)
+        self.reader = Watch(loop, readable)
+        self.writer = Watch(loop, writable)
         self.closed = False
         self._fd = fd
         self._name = name
@@ -101,12 +108,6 @@ class _Socket:
     def _check_open(self) -> None:
         if self.closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-
-    def _readable(self) -> bool:
-        raise NotImplementedError
-
-    def _writable(self) -> bool:
-        raise NotImplementedError
 
 
 class StreamEnd(Protocol):
@@ -148,7 +149,7 @@ class StreamSocket(_Socket):
         peer: SocketName,
         end: StreamEnd,
     ) -> None:
-        super().__init__(loop, fd, name)
+        super().__init__(loop, fd, name, self._readable, self._writable)
         self._peer = peer
         self._end = end
         self._received = bytearray()
@@ -274,7 +275,7 @@ class ListeningSocket(_Socket):
         name: SocketName,
         on_close: Callable[[ListeningSocket], None],
     ) -> None:
-        super().__init__(loop, fd, name)
+        super().__init__(loop, fd, name, self._readable, bool)
         self._on_close = on_close
         self._waiting: deque[StreamSocket] = deque()
 
@@ -317,6 +318,3 @@ class ListeningSocket(_Socket):
 
     def _readable(self) -> bool:
         return bool(self._waiting)
-
-    def _writable(self) -> bool:
-        return False

@@ -81,12 +81,12 @@ class ByteNetwork(Network):
 
     async def listen_for_lines(
         self, port: int, on_line: Callable[[Line], None]
-    ) -> tuple[int, Callable[[], None]]:
-        """Let everybody in on a port: for scripted peers. Return it, and what stops that."""
+    ) -> Callable[[], None]:
+        """Let everybody in on a port: for scripted peers. Return what stops that."""
         server = await self._loop.create_server(
             lambda: ByteLine(self._loop, None, on_line), "127.0.0.1", port
         )
-        return server.sockets[0].getsockname()[1], server.close
+        return server.close
 
     # What the loop does.
 
@@ -149,11 +149,8 @@ class ByteNetwork(Network):
             if sign is Sign.SYN_ACK:
                 link.opened.set_result(None)
             else:
-                link.opened.set_exception(
-                    ConnectionRefusedError(
-                        errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: port {link.port}"
-                    )
-                )
+                text = f"{os.strerror(errno.ECONNREFUSED)}: port {link.port}"
+                link.opened.set_exception(ConnectionRefusedError(errno.ECONNREFUSED, text))
 
     def _answer(self, link: ByteLink) -> None:
         fault: ConnectFault | None = self._faults.take(ConnectFault, link.port)

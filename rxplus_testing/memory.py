@@ -84,11 +84,11 @@ class MemoryNetwork(Network):
 
     async def listen_for_lines(
         self, port: int, on_line: Callable[[Line], None]
-    ) -> tuple[int, Callable[[], None]]:
-        """Let everybody in on a port: for scripted peers. Return it, and what stops that."""
+    ) -> Callable[[], None]:
+        """Let everybody in on a port: for scripted peers. Return what stops that."""
         port = self._take_port(port)
         listener = self._listeners[port] = LineListener(self._loop, port, on_line)
-        return port, lambda: self._unlisten(port, listener)
+        return lambda: self._unlisten(port, listener)
 
     def _unlisten(self, port: int, listener: Host) -> None:
         # After a crash somebody else may listen there.

@@ -10,6 +10,7 @@ the class::
 Nothing here needs pytest: each case is a method whose name starts with ``test_``.
 """
 
+from rxplus_testing._line import Line
 from rxplus_testing.contract._bench import (
     KIB,
     MIB,
@@ -33,6 +34,7 @@ __all__ = [
     "MIB",
     "SHORT",
     "End",
+    "Line",
     "Site",
     "TransportBench",
     "TransportContract",

@@ -223,6 +223,8 @@ async def raises(expected: type[BaseException], awaitable: Awaitable[object]) ->
         await awaitable
     except expected as exc:
         return exc
+    except Exception as exc:
+        raise AssertionError(f"{expected.__name__} was not raised, but {exc!r}") from exc
     raise AssertionError(f"{expected.__name__} was not raised")
 
 
@@ -232,6 +234,8 @@ def refuses(expected: type[BaseException], function: Callable[..., object], *arg
         function(*args)
     except expected as exc:
         return exc
+    except Exception as exc:
+        raise AssertionError(f"{expected.__name__} was not raised, but {exc!r}") from exc
     raise AssertionError(f"{expected.__name__} was not raised")
 
 
@@ -281,7 +285,7 @@ class TransportBench:
         return _NOISE[:size] if size <= MIB else _NOISE * (size // MIB)
 
     def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run one case to its end. Override it to run cases on another loop.
+        """Run one case to its end.
 
         Raises:
             AssertionError: the case failed, or left a task or an unhandled exception.
@@ -299,21 +303,27 @@ class TransportBench:
         collector = Collector()
         asyncio.get_running_loop().set_exception_handler(note)
         try:
-            async with asyncio.timeout(self.time_limit) as limit:
+            await self._limited(coro)
+            # A task that is done in effect may need a turn of the loop to be done.
+            for _ in range(10):
+                await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"tasks left: {left}"
+        finally:
+            # What failed unheard says so when it is collected.
+            collector.collect()
+        told = [context for context in unhandled if context["message"] != DEBUG_ONLY]
+        assert not told, f"unhandled: {told}"
+
+    async def _limited(self, coro: Coroutine[Any, Any, None]) -> None:
+        limit = asyncio.timeout(self.time_limit)
+        try:
+            async with limit:
                 await coro
         except TimeoutError as exc:
             if not limit.expired():
                 raise
             raise AssertionError(f"the case still waits after {self.time_limit} s") from exc
-        # A task that is done in effect may need a turn of the loop to be done.
-        for _ in range(10):
-            await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left: {left}"
-        # What failed unheard says so when it is collected.
-        collector.collect()
-        told = [context for context in unhandled if context["message"] != DEBUG_ONLY]
-        assert not told, f"unhandled: {told}"
 
     @asynccontextmanager
     async def site(self) -> AsyncIterator[Site]:

@@ -6,6 +6,7 @@ import asyncio
 
 from rxplus_testing._rxplus import ConnectionClosedError, Payload
 from rxplus_testing.contract._bench import (
+    SHORT,
     End,
     Site,
     TransportBench,
@@ -31,13 +32,16 @@ class BackpressureCases(TransportBench):
         return client, server
 
     async def _fill(self, client: End) -> int:
-        """Send until the client is over its high mark; return how many bytes that took."""
+        """Send until the client stays over its high mark; return how many bytes that took."""
         chunk, sent = self.noise(self.unbufferable // 32), 0
         while client.connection.writable:
             client.connection.send([chunk])
             sent += len(chunk)
             assert sent < self.unbufferable, "still writable"
             await asyncio.sleep(0)
+            if not client.connection.writable:
+                # What is under way may still be taken.
+                await asyncio.sleep(SHORT)
         return sent
 
     @case

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from benches import LoopFactory, MemoryBench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,58 +29,29 @@ from rxplus import (
     Request,
     Response,
     ServerEndpoint,
-    Transport,
     WireOptions,
 )
 from rxplus_testing import (
     AcceptThenClose,
     Hang,
     LeakError,
-    MemoryNetwork,
     MemoryTransport,
     RefuseConnection,
     RejectHandshake,
     Sim,
-    VirtualLoop,
 )
-from rxplus_testing._line import Line
-from rxplus_testing.contract import MIB, TransportBench, TransportContract
-
-
-class MemoryBench(TransportBench):
-    """Runs cases with the memory transport, on a network of its own for each."""
-
-    latency = 0.001
-    unbufferable = MIB
-    network: MemoryNetwork
-
-    def make_transport(self) -> Transport:
-        """Make a network of its own for each case."""
-        self.network = MemoryNetwork(asyncio.get_running_loop(), latency=self.latency)
-        return MemoryTransport(self.network)
-
-    def jitter(self) -> AbstractContextManager[object]:
-        """Let what is sent take a time that varies."""
-        return self.network.jitter(0.0, 0.005)
-
-    async def line(self, endpoint: ClientEndpoint) -> Line:
-        """Connect a client that can misbehave, on the level of messages."""
-        return await self.network.connect_line(endpoint)
+from rxplus_testing.contract import TransportContract
 
 
 class TestContractOnVirtualLoop(MemoryBench, TransportContract):
     """The memory transport does what every transport must do, in virtual time."""
-
-    def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run a case without waiting for anything."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(self.watched(coro))
 
 
 class TestContractOnRealLoop(MemoryBench, TransportContract):
     """The same on asyncio's own loop, which has no part in the network's order."""
 
     latency = 0.0
+    loop_factory: LoopFactory | None = None
 
 
 class End:
@@ -908,6 +879,87 @@ def test_accept_then_close_opens_and_closes(world: World) -> None:
     assert world.servers == []
     with pytest.raises(ConnectError):
         world.connect(9000)
+
+
+def test_jitter_keeps_the_order(world: World) -> None:
+    """Each message takes its own time, and none overtakes another."""
+    client, server = world.pair()
+    with world.net.jitter(0.1, 1.0):
+        for number in range(20):
+            client.send(str(number))
+        world.sim.advance(2.0)
+    assert server.messages == [str(number) for number in range(20)]
+    assert server.times == sorted(server.times)
+    assert server.times[-1] > server.times[0]
+
+
+def test_bandwidth_spaces_messages(world: World) -> None:
+    """A message takes as long as its bytes need, after the one before."""
+    client, server = world.pair()
+    start = world.sim.now
+    with world.net.limit(100):
+        client.send("x" * 50, "y" * 150)
+        world.sim.advance(5.0)
+    assert server.times == pytest.approx([start + 0.501, start + 2.001])
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_partition_one_way(world: World, direction: Any) -> None:
+    """What goes the other way arrives, and the rest when the partition heals."""
+    client, server = world.pair()
+    with world.net.partition(direction):
+        client.send("up")
+        server.send("down")
+        world.sim.advance(1.0)
+        assert bool(server.messages) is (direction == "down")
+        assert bool(client.messages) is (direction == "up")
+    world.sim.advance(1.0)
+    assert (server.messages, client.messages) == (["up"], ["down"])
+
+
+def test_cut_breaks_after_so_many_bytes(world: World) -> None:
+    """What is before the cut arrives, and both sides find the connection broken."""
+    world.net.cut_next(10, "up")
+    client, server = world.pair()
+    client.send("12345", "67890", "1")
+    world.sim.advance(1.0)
+    assert server.messages == ["12345", "67890"]
+    assert (client.code, server.code) == (1006, 1006)
+
+
+def test_slow_close_delays_the_end_alone(world: World) -> None:
+    """Messages arrive as ever, and the close later."""
+    client, server = world.pair()
+    with world.net.slow_close(2.0):
+        client.send("quick")
+        world.sim.loop.create_task(client.connection.close())
+        world.sim.advance(1.0)
+        assert (server.messages, server.code) == (["quick"], None)
+        world.sim.advance(4.0)
+        assert (client.code, server.code) == (1000, 1000)
+
+
+def test_busy_port_and_outage(world: World) -> None:
+    """Listening fails as long as it is busy; connecting, as long as the outage lasts."""
+    with world.net.busy(9000), pytest.raises(OSError, match="in use"):
+        world.listen()
+    client, _ = world.pair()
+    with world.net.outage(9000):
+        world.sim.advance(1.0)
+        assert client.code == 1006
+        with pytest.raises(ConnectError):
+            world.connect()
+    world.connect()
+
+
+def test_breach_is_logged(world: World) -> None:
+    """What a scripted peer does wrong has a line, too."""
+    world.listen()
+    endpoint = ClientEndpoint(host="h", port=9000)
+    line = world.sim.run(world.net.connect_line(endpoint))
+    line.breach((1002, "nonsense"))
+    world.sim.run(line.until(lambda: line.closed is not None))
+    assert "c1 -> :9000 breach 1002 nonsense" in world.net.snapshot()
 
 
 def test_sever_all_is_1006_on_both_sides(world: World) -> None:
