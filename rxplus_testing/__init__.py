@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rxplus_testing._errors import (
+    ExplorationError,
     ForeignThreadError,
+    InvariantError,
     LeakError,
     SimDeadlock,
     SimError,
@@ -27,11 +29,15 @@ from rxplus_testing._faults import (
     Slices,
     SlowClose,
 )
+from rxplus_testing._jobs import SimThread
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._recorder import Recorder
 from rxplus_testing._scheduler import VirtualScheduler
+from rxplus_testing._switching import Pause
+from rxplus_testing._trace import Trace, TracePoint
 from rxplus_testing._traffic import Traffic, TrafficEntry
 from rxplus_testing.byte import ByteNetwork
+from rxplus_testing.explore import Exploration, explore
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
 from rxplus_testing.sim import Sim
 
@@ -40,16 +46,20 @@ __all__ = [
     "Bandwidth",
     "ByteNetwork",
     "Cut",
+    "Exploration",
+    "ExplorationError",
     "FailSend",
     "Fault",
     "ForeignThreadError",
     "Hang",
     "Hold",
+    "InvariantError",
     "Latency",
     "LeakError",
     "MemoryNetwork",
     "MemoryTransport",
     "Outage",
+    "Pause",
     "PortBusy",
     "Recorder",
     "RefuseConnection",
@@ -59,11 +69,15 @@ __all__ = [
     "Sim",
     "SimDeadlock",
     "SimError",
+    "SimThread",
     "SimTimeout",
     "Slices",
     "SlowClose",
+    "Trace",
+    "TracePoint",
     "Traffic",
     "TrafficEntry",
     "VirtualLoop",
     "VirtualScheduler",
+    "explore",
 ]

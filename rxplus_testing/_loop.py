@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from rxplus_testing._errors import ForeignThreadError, SimDeadlock
 from rxplus_testing._sites import describe_task
@@ -51,8 +51,16 @@ class _OrderedTimer(asyncio.TimerHandle):
         return (self.when(), self._seq) < (other.when(), other._seq)
 
 
+class Selector(Protocol):
+    """What ``BaseEventLoop`` sleeps in."""
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Sleep until there is something to do; return which files are ready: none."""
+        ...
+
+
 class _Selector:
-    """What ``BaseEventLoop`` sleeps in. Nothing comes from outside, so it never sleeps."""
+    """Nothing comes from outside, so it never sleeps."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -82,7 +90,9 @@ class VirtualLoop(SocketLoop):
     _ready: deque[asyncio.Handle]
     _scheduled: list[_OrderedTimer]
     _timer_cancelled_count: int
-    _selector: _Selector
+    _selector: Selector
+    _stopping: bool
+    _thread_id: int | None
     _check_closed: Callable[[], None]
 
     def __init__(self) -> None:
@@ -91,8 +101,7 @@ class VirtualLoop(SocketLoop):
         self._timer_seq = itertools.count()
         self._task_seq = itertools.count(1)
         self._tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
-        self._owner = threading.current_thread()
-        self._selector = _Selector(self)
+        self._adopt()
         self.failures: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _loop, context: self.failures.append(context))
         self._set_now(0.0)
@@ -119,6 +128,14 @@ class VirtualLoop(SocketLoop):
         """Set the clock to the next timer, which there must be."""
         self.skip_to(self._scheduled[0].when())
 
+    def _adopt(self) -> None:
+        """Make the calling thread the one that runs the loop."""
+        self._owner = threading.current_thread()
+        self._rest_in(_Selector(self))
+
+    def _rest_in(self, selector: Selector) -> None:
+        self._selector = selector
+
     def _set_now(self, now: float) -> None:
         # The loop runs timers with `when < now + resolution`: with one unit in
         # the last place these are the timers up to now and not one more, also
@@ -134,7 +151,7 @@ class VirtualLoop(SocketLoop):
         Returns:
             False when there was nothing.
         """
-        if not self._has_work():
+        if not self.has_work():
             return False
         self.stop()
         self.run_forever()
@@ -149,7 +166,8 @@ class VirtualLoop(SocketLoop):
         """Tell whether the loop is running a callback, and the caller is inside it."""
         return self.is_running() and threading.current_thread() is self._owner
 
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
+        """Tell whether anything is to be done at this moment."""
         if self._ready:
             return True
         due = self.next_due()
