@@ -13,12 +13,12 @@ from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import PACKAGE_PATH
 from rxplus_testing._sites import caller_code, caller_name, caller_site
 
-__all__ = ["BatonLoop"]
+__all__ = ["BatonLoop", "BatonSelector"]
 
 Ts = TypeVarTuple("Ts")
 
 
-class _BatonSelector:
+class BatonSelector:
     """What the loop sleeps in: the other threads run meanwhile, and time passes."""
 
     def __init__(self, loop: BatonLoop, baton: Baton) -> None:
@@ -54,7 +54,7 @@ class BatonLoop(VirtualLoop):
     def begin(self, baton: Baton) -> None:
         """Start the thread."""
         self._baton = baton
-        self._rest_in(_BatonSelector(self, baton))
+        self._rest_in(BatonSelector(self, baton))
         baton.start("loop", self._serve)
 
     def end(self) -> None:
@@ -137,7 +137,7 @@ class BatonLoop(VirtualLoop):
         return handle
 
     def _refuse_rxplus(self) -> None:
-        if self._baton is None or self.in_callback():
+        if self._baton is None or not self.is_running() or self.in_callback():
             return
         code = caller_code()
         if code is not None and code.co_filename.startswith(PACKAGE_PATH):

@@ -171,7 +171,7 @@ class VirtualLoop(SocketLoop):
         if self._ready:
             return True
         due = self.next_due()
-        return due is not None and due <= self._now
+        return due is not None and due <= self.time()
 
     # Scheduling.
 
