@@ -27,7 +27,7 @@ from rxplus import (
     TaggedData,
 )
 from rxplus.component import Component
-from rxplus_testing import Recorder, Sim
+from rxplus_testing import ByteNetwork, MemoryNetwork, Recorder, Sim
 
 __all__ = ["PATIENCE", "SCENARIOS", "Observed", "Sender", "check_states"]
 
@@ -138,35 +138,69 @@ def check_received(received: list[str], senders: Iterable[Sender], *, ordered: b
 # What goes wrong.
 
 
-def trouble(sim: Sim, rng: random.Random, port: int, count: int, within: float) -> None:
-    """Let ``count`` things go wrong on the network, at moments drawn from the seed."""
-    net = sim.net
+class Scene:
+    """A world of its own: what is drawn from the seed, and the network that it is on."""
 
-    def hold() -> None:
-        net.hold(port=port)
-        sim.advance(rng.random() * 6)
-        net.release(port=port)
+    def __init__(self, sim: Sim) -> None:
+        self.rng = random.Random(sim.seed)
+        self.world = World(sim)
+        self.net: MemoryNetwork | ByteNetwork = sim.net
+        if self.rng.random() < 0.3:
+            # The real transport, in virtual time too.
+            self.net = sim.byte_net
+            self.world.parts = {"runtime": sim.runtime}
+        self._sim = sim
 
-    def refuse() -> None:
-        with net.refuse(port):
-            net.sever()
-            sim.advance(rng.random() * 3)
+    def trouble(self, port: int, count: int, within: float) -> None:
+        """Let ``count`` things go wrong on the network, at moments drawn from the seed."""
+        kinds = (self._sever, self._rule, self._rule, self._spoil, self._delay, self._fail)
+        for _ in range(count):
+            act = partial(self.rng.choice(kinds), port)
+            self._sim.at(self._sim.now + self.rng.random() * within, act)
 
-    def spoil_the_next() -> None:
-        spoil = rng.choice((net.reject_next, net.hang_next_connect, net.accept_then_close))
+    def _sever(self, port: int) -> None:
+        self.net.sever(port=port)
+
+    def _rule(self, port: int) -> None:
+        """Break something for a while."""
+        net = self.net
+        make = self.rng.choice((net.hold, net.partition, net.outage, net.refuse))
+        with make(port=port):
+            self._sim.advance(self.rng.random() * 6)
+
+    def _spoil(self, port: int) -> None:
+        """Spoil what comes next."""
+        net = self.net
+        spoil: Callable[[], object] = self.rng.choice(
+            (
+                net.reject_next,
+                net.hang_next_connect,
+                net.accept_then_close,
+                lambda: net.cut_next(self.rng.randint(0, 300), self.rng.choice(("up", "down"))),
+            )
+        )
         spoil()
-        net.sever()
+        net.sever(port=port)
 
-    kinds: list[Callable[[], object]] = [
-        net.sever,
-        hold,
-        refuse,
-        spoil_the_next,
-        lambda: net.fail_next_send(rng.randint(1, 2)),
-        lambda: net.set_latency(rng.choice((0.0, 0.001, 0.1, 1.0)), port=port),
-    ]
-    for _ in range(count):
-        sim.at(sim.now + rng.random() * within, rng.choice(kinds))
+    def _delay(self, port: int) -> None:
+        """Make what is sent take longer, or shorter, from now on."""
+        net, rng = self.net, self.rng
+        delay: Callable[[], object] = rng.choice(
+            (
+                lambda: net.set_latency(rng.choice((0.0, 0.001, 0.1, 1.0)), port=port),
+                lambda: net.jitter(0.001, 0.5, port=port),
+                lambda: net.limit(500.0, port=port),
+                lambda: net.slow_close(1.0, port=port),
+            )
+        )
+        delay()
+
+    def _fail(self, port: int) -> None:
+        """Fail a send, or slice up what is sent."""
+        if isinstance(self.net, ByteNetwork):
+            self.net.slice(self.rng.randint(1, 5), port=port)
+        else:
+            self.net.fail_next_send(self.rng.randint(1, 2), port=port)
 
 
 def options(rng: random.Random) -> dict[str, Any]:
@@ -210,15 +244,15 @@ def finish(sim: Sim, *components: Component[Any]) -> None:
 
 def one_connection(sim: Sim) -> None:
     """A client and its server send to each other, while the network fails."""
-    rng = random.Random(sim.seed)
-    world = World(sim)
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
     server = world.server(
         buffer=buffer(rng), ping_interval=rng.choice((None, 2.0)), ping_timeout=2.0
     )
     client = world.client(server, "/a", **options(rng))
     seen, served = Observed(sim, client), Observed(sim, server)
     faults = rng.choice((0, 1, 4))
-    trouble(sim, rng, server.port, faults, 5.0)
+    scene.trouble(server.port, faults, 5.0)
 
     up = [Sender(name, client.on_next, rng.randint(1, 12), 1.0) for name in ("up-a", "up-b")]
     down = [
@@ -249,13 +283,13 @@ def one_connection(sim: Sim) -> None:
 
 def grouped(sim: Sim) -> None:
     """Threads send on the paths of a group, while paths come and go and the network fails."""
-    rng = random.Random(sim.seed)
-    world = World(sim)
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
     server = world.server()
     group = world.group(server, **options(rng))
     seen, served = Observed(sim, group), Observed(sim, server)
     states = sim.record(group.connection_state)
-    trouble(sim, rng, server.port, rng.choice((0, 1, 3)), 3.0)
+    scene.trouble(server.port, rng.choice((0, 1, 3)), 3.0)
     paths = ("/a", "/b", "/c")
 
     def send_to(path: str) -> Callable[[str], object]:
@@ -300,8 +334,8 @@ def _check_lives(states: list[str]) -> None:
 
 def closing(sim: Sim) -> None:
     """Several threads close, send, subscribe and look, all at once."""
-    rng = random.Random(sim.seed)
-    world = World(sim)
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
     server = world.server()
     client = world.client(server, "/a", **options(rng))
     seen = Observed(sim, client)
@@ -341,8 +375,8 @@ _SENDERS = (("x", "/a"), ("y", "/a"), ("z", "/b"))
 
 def group_closing(sim: Sim) -> None:
     """Threads send on the paths of a group, and open paths, while others close it."""
-    rng = random.Random(sim.seed)
-    world = World(sim)
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
     server = world.server()
     group = world.group(server, **options(rng))
     seen = Observed(sim, group)
@@ -392,8 +426,8 @@ class Workers(Scheduler):
 
 def between_threads(sim: Sim) -> None:
     """Subscribers run on other threads, and the component stops reading when they are behind."""
-    rng = random.Random(sim.seed)
-    world = World(sim)
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
     parts: dict[str, Any] = {
         "scheduler": Workers(sim),
         "limits": Limits(max_undelivered=rng.choice((1, 3, 100))),
@@ -411,7 +445,7 @@ def between_threads(sim: Sim) -> None:
         inside.clear()
 
     server.subscribe(slow)
-    trouble(sim, rng, server.port, rng.choice((0, 0, 2)), 1.0)
+    scene.trouble(server.port, rng.choice((0, 0, 2)), 1.0)
     up = [Sender(name, client.on_next, rng.randint(1, 12), 0.1) for name in ("up-a", "up-b")]
     threads = [sim.thread(sender.run, sim, name=sender.name) for sender in up]
     for thread in threads:
