@@ -10,25 +10,20 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from rxplus_testing._baton_thread import BatonThread, Killed, Wait
 from rxplus_testing._errors import ForeignThreadError, SimDeadlock, SimError, SimTimeout
 from rxplus_testing._invariants import Invariants
-from rxplus_testing._sites import describe_thread
 from rxplus_testing._trace import Trace
 
-__all__ = ["Baton", "BatonThread", "Clock", "Killed", "Wait"]
+__all__ = ["Baton", "Clock"]
 
 _STEPS_AT_ONE_MOMENT = 200_000
 """Points passed without the clock moving, after which threads are taken to spin."""
 
 _REAL_SECONDS = 20.0
 """How long no thread may reach a point, before the one that runs is taken to hang."""
-
-
-class Killed(BaseException):
-    """Ends a thread whose simulation has ended; nothing but the thread's own end catches it."""
 
 
 class Clock(Protocol):
@@ -42,64 +37,8 @@ class Clock(Protocol):
         """Move it forward."""
 
 
-def _never() -> bool:
-    return False
-
-
-def _no_deadline() -> None:
-    return None
-
-
 def _nothing() -> None:
     """Stand in for what nobody asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """What a thread waits for.
-
-    Attributes:
-        why: for people.
-        ready: whether it can go on; called by any thread, between two steps.
-        deadline: when it goes on all the same; ``None``: never.
-        last: whether it goes on only when no other thread can.
-        hopeful: whether the deadline is an event like any other. One that is not
-            does not keep a simulation going that is dead otherwise.
-    """
-
-    why: str
-    ready: Callable[[], object] = _never
-    deadline: Callable[[], float | None] = _no_deadline
-    last: bool = False
-    hopeful: bool = True
-
-
-class BatonThread:
-    """A thread that runs when it has the baton."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.ident: int | None = None
-        self.gate = threading.Lock()
-        self.gate.acquire()
-        self.wait: Wait | None = None
-        self.error: BaseException | None = None
-        self.interrupt: BaseException | None = None
-        self.begun = False
-        self.thread: threading.Thread | None = None
-
-    def can_run(self, now: float) -> bool:
-        """Tell whether it has something to do."""
-        wait = self.wait
-        if wait is None or wait.ready():
-            return True
-        due = wait.deadline()
-        return due is not None and due <= now
-
-    def describe(self) -> str:
-        """Return what it waits for, and where."""
-        why = "can run" if self.wait is None else self.wait.why
-        return f"  thread {self.name}: {why} at {describe_thread(self.ident)}"
 
 
 class Baton:

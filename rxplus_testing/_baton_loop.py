@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVarTuple
 
-from rxplus_testing._baton import Baton, Killed, Wait
+from rxplus_testing._baton import Baton
+from rxplus_testing._baton_thread import Killed, Wait
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import PACKAGE_PATH
 from rxplus_testing._sites import caller_code, caller_name, caller_site

@@ -7,8 +7,9 @@ import random
 from collections.abc import Callable
 from types import TracebackType
 
-from rxplus_testing._baton import Baton, BatonThread, Wait
+from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop
+from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site

@@ -8,7 +8,8 @@ from pathlib import PurePath
 from types import CodeType, TracebackType
 from typing import Self
 
-from rxplus_testing._baton import Baton, Clock, Wait
+from rxplus_testing._baton import Baton, Clock
+from rxplus_testing._baton_thread import Wait
 from rxplus_testing._rxplus import PACKAGE_PATH
 from rxplus_testing._statements import watch
 

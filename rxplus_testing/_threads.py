@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable
 
-from rxplus_testing._baton import Baton, Wait
+from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop
+from rxplus_testing._baton_thread import Wait
 from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._invariants import Invariants
 from rxplus_testing._switching import Pause, Switching

@@ -15,8 +15,9 @@ from world import Nowhere
 
 from rxplus import Retry, RxWSClient, ThreadRuntime
 from rxplus_testing import Sim, explore
-from rxplus_testing._baton import Baton, BatonThread, Wait
+from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop, BatonSelector
+from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._threads import ThreadDriver
 
 COUNT = int(os.environ.get("RXPLUS_EXPLORE", "15"))
