@@ -103,10 +103,8 @@ class Baton:
 
     def _look(self, wait: Wait) -> bool:
         """Wait where there is nobody to wait for."""
-        if wait.ready():
-            return True
         if self._ending:
-            return False
+            return bool(wait.ready())
         raise SimError(f"a predicate may not wait: {wait.why}\n{self.describe()}")
 
     def interrupt(self, error: BaseException) -> None:

@@ -33,6 +33,10 @@ class BatonSelector:
             self._baton.wait(self._idle)
         return []
 
+    def get_key(self, fd: int) -> Any:
+        """Tell that nothing is watched: asyncio asks when it shows a transport."""
+        raise KeyError(fd)
+
 
 class BatonLoop(VirtualLoop):
     """A virtual loop on a thread of its own.

@@ -221,7 +221,6 @@ class BatonRuntime:
         term.leases -= 1
         if term.leases:
             return False
-        if self._term is term:
-            self._term = None
+        self._term = None
         self._loop.call_soon_threadsafe(term.ended.set)
         return True

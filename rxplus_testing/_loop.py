@@ -58,6 +58,9 @@ class Selector(Protocol):
         """Sleep until there is something to do; return which files are ready: none."""
         ...
 
+    def get_key(self, fd: int) -> Any:
+        """Raise ``KeyError``: no file is watched."""
+
 
 class _Selector:
     """Nothing comes from outside, so it never sleeps."""
@@ -71,6 +74,10 @@ class _Selector:
         if timeout > 0:
             self._loop.skip_to_timer()
         return []
+
+    def get_key(self, fd: int) -> Any:
+        """Tell that nothing is watched: asyncio asks when it shows a transport."""
+        raise KeyError(fd)
 
 
 class VirtualLoop(SocketLoop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
@@ -623,3 +624,92 @@ def test_mode_must_be_known() -> None:
     """Anything else is refused by name."""
     with pytest.raises(ValueError, match="'free'"):
         Sim(mode="free")  # type: ignore[arg-type]  # what is tested
+
+
+def test_waits_after_the_end_end_at_once() -> None:
+    """What is called after the simulation has ended does not hang."""
+    with threads() as sim:
+        event, lock = sim.runtime.event(), sim.runtime.lock()
+    assert not event.wait(5.0)
+    event.set()
+    assert event.wait()
+    with lock:
+        pass
+
+
+def test_predicate_may_not_drive() -> None:
+    """Between two steps nothing else can run."""
+    with threads() as sim:
+        sim.always("idle", sim.run_until_idle)
+        with pytest.raises(SimError):
+            sim.advance(1.0)
+
+
+def test_trace_reads_well() -> None:
+    """A trace shows its end; steps say time, thread and point."""
+    with threads() as sim:
+        sim.advance(1.0)
+        assert repr(sim.trace).startswith(f"<Trace, {len(sim.trace)} steps>")
+        assert str(sim.trace[0]).endswith("test: lets time pass")
+        assert sim.trace != []
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_real_transport_can_be_shown(mode: Any) -> None:
+    """asyncio's own description of a transport works on the simulation's sockets."""
+    with Sim(mode=mode) as sim:
+        server = sim.run(
+            asyncio.start_server(lambda reader, writer: writer.close(), "localhost", 80)
+        )
+        _, writer = sim.run(asyncio.open_connection("localhost", 80))
+        assert "_SelectorSocketTransport" in repr(writer.transport)
+        writer.close()
+        server.close()
+        sim.advance(1.0)
+
+
+def test_only_the_first_error_comes_out() -> None:
+    """Of two actions that fail at the same moment, one is what the test hears of."""
+
+    def fail(number: int) -> None:
+        raise KeyError(number)
+
+    with threads() as sim:
+        for number in range(2):
+            sim.at(1.0, lambda number=number: fail(number))  # type: ignore[misc]  # bound early
+        with pytest.raises(KeyError):
+            sim.advance(2.0)
+
+
+def test_thread_that_waits_while_it_is_ended_is_ended() -> None:
+    """Neither a wait in a ``finally`` nor a held lock keeps a thread alive."""
+    sim = threads()
+    event, lock = sim.runtime.event(), sim.runtime.lock()
+
+    def stubborn() -> None:
+        with lock:
+            try:
+                event.wait()
+            finally:
+                event.wait()
+
+    sim.thread(stubborn, name="stubborn")
+    sim.run_until_idle()
+    with pytest.raises(LeakError, match="thread stubborn"):
+        sim.close()
+    assert "sim stubborn" not in [one.name for one in threading.enumerate()]
+
+
+def test_leases_overlap_in_terms_of_their_own() -> None:
+    """A lease that is taken after the last one was given up begins a new term."""
+    with threads() as sim:
+        first = sim.runtime.acquire()
+        first.release()
+        second = sim.runtime.acquire()
+        third = sim.runtime.acquire()
+        second.release()
+        assert second.join()
+        assert not second.call_soon(print)
+        third.release()
+        assert third.join()
+        assert first.join(1.0)
