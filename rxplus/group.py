@@ -134,7 +134,7 @@ class RxWSClientGroup(Component[TaggedData]):
             if client is not None:
                 client.on_next(value.data)
         except ComponentClosedError:
-            # That client ended in this very moment; the path can be opened again.
+            # That client was closed in this very moment; the path can be opened again.
             self._members.drop(value.tag, client)
             self.on_next(value)
 
@@ -259,58 +259,82 @@ class _Members:
         # Paths that failed for good, and when they may be opened again.
         self._resting: dict[str, float] = {}
         self._lock = hub.runtime.lock()
+        self._sealed = False
         self._left = Signal()
         self._ended = Stats()
         self.clients: dict[str, _GroupClient] = {}
+        # Those, and those that are closing: their path can be open again already.
+        self._alive: dict[_GroupClient, None] = {}
         self.states: Stream[TaggedData] = hub.side_stream()
         hub.on_room = self._resume_reading
         hub.received = lambda: self.totals().bytes_in
+        hub.seal = self._seal
 
     def ensure(self, path: str) -> _GroupClient:
         """Return the client of a path, making it if need be. Any thread."""
         route = route_of(path)
-        with self._lock:
-            client = self.clients.get(route)
-            if client is None:
-                self._resting.pop(route, None)
-                if not self._hub.is_open:
-                    raise ComponentClosedError(f"{self._hub.name} is closed")
-                client = self._make(path, self._datatype_of(route))
-                self.clients[route] = client
-                self._hub.lease.call_soon(self._attach, route, client)
+        client = self.clients.get(route)
+        if client is not None:
             return client
+        # Without the lock: it may be the user's function.
+        datatype = self._datatype_of(route)
+        with self._lock:
+            return self.clients.get(route) or self._add(path, route, datatype)
+
+    def _add(self, path: str, route: str, datatype: WSDatatype) -> _GroupClient:
+        self._check_open()
+        self._resting.pop(route, None)
+        client = self._make(path, datatype)
+        # Before anybody can send on it, or close the group: so the group listens first.
+        self._hub.lease.call_soon(self._attach, route, client)
+        self.clients[route] = client
+        self._alive[client] = None
+        return client
+
+    def _seal(self) -> None:
+        """Open no further paths: those that are open are closed. Any thread."""
+        with self._lock:
+            self._sealed = True
+
+    def _check_open(self) -> None:
+        """Raise when the group closes. The caller holds the lock."""
+        if self._sealed:
+            raise ComponentClosedError(f"{self._hub.name} is closed")
 
     def reopen(self, value: TaggedData) -> _GroupClient | None:
         """Return the client to send a value with; report it as lost if its path has just failed."""
         route = route_of(value.tag)
         with self._lock:
             resting = self._resting.get(route, 0.0) > self._hub.runtime.now()
-        if resting and self._hub.is_open:
-            self._datatype_of(route).encode(value.data)
+        if not resting:
+            return self.ensure(value.tag)
+        self._datatype_of(route).encode(value.data)
+        with self._lock:
+            # As one step: what is said while the group is open is heard before it ends.
+            self._check_open()
             self._hub.lease.call_soon(self._hub.lost, route, {LossReason.DISCONNECTED: 1})
-            return None
-        return self.ensure(value.tag)
+        return None
 
     def drop(self, path: str, client: RxWSClient | None) -> None:
-        """Forget a client that has ended. Any thread."""
+        """Let the path of a client that takes no more messages be opened again. Any thread."""
         route = route_of(path)
         with self._lock:
             if self.clients.get(route) is client:
-                self._ended.add(self.clients.pop(route).stats)
+                del self.clients[route]
 
     def totals(self) -> Stats:
         """Add up what all clients, present and past, have counted. Any thread."""
         with self._lock:
-            present = list(self.clients.values())
+            present = list(self._alive)
             total = Stats(queue=lambda: sum(one.stats.queued_messages for one in present))
             for stats in (self._hub.stats, self._ended, *(one.stats for one in present)):
                 total.add(stats)
         return total
 
     async def shutdown(self, timeout: float) -> None:
-        for client in list(self.clients.values()):
+        for client in list(self._alive):
             client.begin_close(timeout)
-        while self.clients:
+        while self._alive:
             await self._left.wait()
 
     def _attach(self, path: str, client: _GroupClient) -> None:
@@ -340,6 +364,9 @@ class _Members:
             self._hub.report(error, f"path {path} left the group", path=path)
             self._let_rest(path)
         self.drop(path, client)
+        with self._lock:
+            del self._alive[client]
+            self._ended.add(client.stats)
         self._left.send()
 
     def _let_rest(self, path: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rxplus_testing._errors import (
+    ExplorationError,
     ForeignThreadError,
+    InvariantError,
     LeakError,
     SimDeadlock,
     SimError,
@@ -28,14 +30,18 @@ from rxplus_testing._faults import (
     Slices,
     SlowClose,
 )
+from rxplus_testing._jobs import SimThread
 from rxplus_testing._line import Closed
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._plan import FAULT_KINDS, FaultPlan, PlannedFault
 from rxplus_testing._recorder import Recorder
 from rxplus_testing._scheduler import VirtualScheduler
 from rxplus_testing._subscribers import SubscriberError, blocking, raising
+from rxplus_testing._switching import Pause
+from rxplus_testing._trace import Trace, TracePoint
 from rxplus_testing._traffic import Traffic, TrafficEntry
 from rxplus_testing.byte import ByteNetwork
+from rxplus_testing.explore import Exploration, explore
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
 from rxplus_testing.peer import Peer
 from rxplus_testing.sim import Sim
@@ -48,12 +54,15 @@ __all__ = [
     "Closed",
     "Cut",
     "FAULT_KINDS",
+    "Exploration",
+    "ExplorationError",
     "FailSend",
     "Fault",
     "FaultPlan",
     "ForeignThreadError",
     "Hang",
     "Hold",
+    "InvariantError",
     "Latency",
     "LeakError",
     "MemoryNetwork",
@@ -61,6 +70,7 @@ __all__ = [
     "Outage",
     "Peer",
     "PlannedFault",
+    "Pause",
     "PortBusy",
     "Recorder",
     "RefuseConnection",
@@ -70,14 +80,18 @@ __all__ = [
     "Sim",
     "SimDeadlock",
     "SimError",
+    "SimThread",
     "SimTimeout",
     "Slices",
     "SlowClose",
     "SubscriberError",
+    "Trace",
+    "TracePoint",
     "Traffic",
     "TrafficEntry",
     "VirtualLoop",
     "VirtualScheduler",
     "blocking",
     "raising",
+    "explore",
 ]

@@ -6,8 +6,11 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from rxplus_testing._errors import SimDeadlock, SimTimeout
+from rxplus_testing._errors import SimDeadlock, SimError, SimTimeout
+from rxplus_testing._invariants import Invariants
 from rxplus_testing._loop import VirtualLoop
+from rxplus_testing._switching import Pause
+from rxplus_testing._trace import Trace
 
 __all__ = ["Driver"]
 
@@ -21,16 +24,35 @@ class Driver:
     Between two turns of the loop, and only there, it calls the actions that
     :meth:`at` was given: they play another thread, so they may block, which
     makes these methods re-enter.
+
+    Args:
+        loop: what it runs.
+        trace: where the steps are written down.
+        invariants: looked at at every step.
     """
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, trace: Trace, invariants: Invariants) -> None:
         self._loop = loop
+        self._trace = trace
+        self._invariants = invariants
         self._actions: list[tuple[float, int, Callable[[], object]]] = []
         self._action_seq = itertools.count()
 
     def at(self, when: float, action: Callable[[], object]) -> None:
         """Call ``action`` at ``when``, or as soon as possible when that has passed."""
         heapq.heappush(self._actions, (when, next(self._action_seq), action))
+
+    def spawn(self, name: str, action: Callable[[], object]) -> None:
+        """Call ``action`` as soon as possible, as a thread of that name would."""
+        self.at(self._loop.time(), action)
+
+    def pause_at(self, pause: Pause) -> None:
+        """Refuse: where there is one thread, holding it would hold everything."""
+        raise SimError(f"pause_at({pause.label!r}) needs Sim(mode='threads')")
+
+    def settle(self) -> None:
+        """Let what is under way come to its end."""
+        self.run_until_idle()
 
     def run_until_idle(self) -> None:
         """Run all that can run without virtual time passing."""
@@ -48,7 +70,23 @@ class Driver:
             self.run_until_idle()
         self._loop.skip_to(end)
 
-    def run_until(self, reached: Callable[[], object], end: float | None) -> bool:
+    def run_until(self, reached: Callable[[], object], end: float) -> bool:
+        """Run until ``reached()`` is true, and not a turn further.
+
+        Returns:
+            False when it is not by ``end``.
+
+        Raises:
+            SimDeadlock: nothing is left that could make it true.
+        """
+        if self.run_while_possible(reached, end):
+            return True
+        if self._next_due() is None:
+            raise SimDeadlock(self._report("nothing is left that could make it true"))
+        self._loop.skip_to(end)
+        return False
+
+    def run_while_possible(self, reached: Callable[[], object], end: float | None) -> bool:
         """Run until ``reached()`` is true, and not a turn further.
 
         Args:
@@ -67,10 +105,6 @@ class Driver:
             self._loop.skip_to(due)
         return True
 
-    def has_future(self) -> bool:
-        """Tell whether anything is left that passing time would run."""
-        return self._next_due() is not None
-
     def refuse_in_callback(self, action: str) -> None:
         """Raise when the loop is running a callback: it would wait for itself."""
         self._loop.check_thread(action)
@@ -88,9 +122,23 @@ class Driver:
     def _step(self) -> bool:
         """Do one thing that is due now: the next action, or a turn of the loop."""
         if self._actions and self._actions[0][0] <= self._loop.time():
+            self._trace.add("test", "action")
             heapq.heappop(self._actions)[2]()
-            return True
-        return self._loop.turn()
+        elif self._loop.has_work():
+            self._trace.add("loop", "turn")
+            self._loop.turn()
+        else:
+            return False
+        self._invariants.check(f"after {self._trace[-1].point}")
+        return True
+
+    def describe(self) -> str:
+        """Return the time and where each task waits, a line each."""
+        return self._loop.describe()
+
+    def end(self) -> list[str]:
+        """Do nothing: there are no threads to end."""
+        return []
 
     def _next_due(self) -> float | None:
         timer = self._loop.next_due()

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from rxplus_testing._errors import ForeignThreadError, SimDeadlock
 from rxplus_testing._sites import describe_task
@@ -51,8 +51,19 @@ class _OrderedTimer(asyncio.TimerHandle):
         return (self.when(), self._seq) < (other.when(), other._seq)
 
 
+class Selector(Protocol):
+    """What ``BaseEventLoop`` sleeps in."""
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Sleep until there is something to do; return which files are ready: none."""
+        ...
+
+    def get_key(self, fd: int) -> Any:
+        """Raise ``KeyError``: no file is watched."""
+
+
 class _Selector:
-    """What ``BaseEventLoop`` sleeps in. Nothing comes from outside, so it never sleeps."""
+    """Nothing comes from outside, so it never sleeps."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -63,6 +74,10 @@ class _Selector:
         if timeout > 0:
             self._loop.skip_to_timer()
         return []
+
+    def get_key(self, fd: int) -> Any:
+        """Tell that nothing is watched: asyncio asks when it shows a transport."""
+        raise KeyError(fd)
 
 
 class VirtualLoop(SocketLoop):
@@ -82,7 +97,9 @@ class VirtualLoop(SocketLoop):
     _ready: deque[asyncio.Handle]
     _scheduled: list[_OrderedTimer]
     _timer_cancelled_count: int
-    _selector: _Selector
+    _selector: Selector
+    _stopping: bool
+    _thread_id: int | None
     _check_closed: Callable[[], None]
 
     def __init__(self) -> None:
@@ -91,8 +108,7 @@ class VirtualLoop(SocketLoop):
         self._timer_seq = itertools.count()
         self._task_seq = itertools.count(1)
         self._tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
-        self._owner = threading.current_thread()
-        self._selector = _Selector(self)
+        self._adopt()
         self.failures: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _loop, context: self.failures.append(context))
         self._set_now(0.0)
@@ -119,6 +135,14 @@ class VirtualLoop(SocketLoop):
         """Set the clock to the next timer, which there must be."""
         self.skip_to(self._scheduled[0].when())
 
+    def _adopt(self) -> None:
+        """Make the calling thread the one that runs the loop."""
+        self._owner = threading.current_thread()
+        self._rest_in(_Selector(self))
+
+    def _rest_in(self, selector: Selector) -> None:
+        self._selector = selector
+
     def _set_now(self, now: float) -> None:
         # The loop runs timers with `when < now + resolution`: with one unit in
         # the last place these are the timers up to now and not one more, also
@@ -134,7 +158,7 @@ class VirtualLoop(SocketLoop):
         Returns:
             False when there was nothing.
         """
-        if not self._has_work():
+        if not self.has_work():
             return False
         self.stop()
         self.run_forever()
@@ -149,11 +173,12 @@ class VirtualLoop(SocketLoop):
         """Tell whether the loop is running a callback, and the caller is inside it."""
         return self.is_running() and threading.current_thread() is self._owner
 
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
+        """Tell whether anything is to be done at this moment."""
         if self._ready:
             return True
         due = self.next_due()
-        return due is not None and due <= self._now
+        return due is not None and due <= self.time()
 
     # Scheduling.
 

@@ -11,7 +11,8 @@ from rxplus_testing._driver import Driver
 from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
-from rxplus_testing._sites import caller_site
+from rxplus_testing._sites import caller_name, caller_site
+from rxplus_testing._trace import Trace
 
 __all__ = ["InlineRuntime"]
 
@@ -46,9 +47,10 @@ class InlineLock:
 class InlineEvent:
     """An event whose waiters run the loop until it is set."""
 
-    def __init__(self, loop: VirtualLoop, driver: Driver) -> None:
+    def __init__(self, loop: VirtualLoop, driver: Driver, trace: Trace) -> None:
         self._loop = loop
         self._driver = driver
+        self._trace = trace
         self._flag = False
 
     def set(self) -> None:
@@ -73,8 +75,9 @@ class InlineEvent:
         """
         if self._flag:
             return True
+        self._trace.add("test", f"wait in {caller_name()}")
         end = None if timeout is None else self._loop.time() + max(timeout, 0.0)
-        if self._driver.run_until(self.is_set, end):
+        if self._driver.run_while_possible(self.is_set, end):
             return True
         if end is None:
             raise SimDeadlock(
@@ -88,9 +91,12 @@ class InlineEvent:
 class InlineLease:
     """One component's hold on the virtual loop."""
 
-    def __init__(self, loop: VirtualLoop, driver: Driver, on_release: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: VirtualLoop, driver: Driver, trace: Trace, on_release: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._driver = driver
+        self._trace = trace
         self._on_release: Callable[[], None] | None = on_release
 
     @property
@@ -111,6 +117,7 @@ class InlineLease:
         self._loop.check_thread("call Lease.call_soon()")
         if self._on_release is None or self._loop.is_closed():
             return False
+        self._trace.add("loop" if self.in_loop() else "test", f"call_soon in {caller_name()}")
         self._loop.call_soon(callback, *args)
         return True
 
@@ -134,9 +141,10 @@ class InlineRuntime:
     other threads; its blocking waits run the loop in virtual time.
     """
 
-    def __init__(self, loop: VirtualLoop, driver: Driver, seed: int) -> None:
+    def __init__(self, loop: VirtualLoop, driver: Driver, trace: Trace, seed: int) -> None:
         self._loop = loop
         self._driver = driver
+        self._trace = trace
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
         self._leases: dict[InlineLease, str] = {}
 
@@ -155,7 +163,7 @@ class InlineRuntime:
 
     def event(self) -> Event:
         """Make an event, not set."""
-        return InlineEvent(self._loop, self._driver)
+        return InlineEvent(self._loop, self._driver, self._trace)
 
     def acquire(self) -> Lease:
         """Take a lease on the loop.
@@ -166,7 +174,7 @@ class InlineRuntime:
         self._loop.check_thread("acquire the loop")
         if self._loop.is_closed():
             raise RuntimeError("the simulation is closed")
-        lease = InlineLease(self._loop, self._driver, lambda: self._forget(lease))
+        lease = InlineLease(self._loop, self._driver, self._trace, lambda: self._forget(lease))
         self._leases[lease] = caller_site()
         return lease
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import PurePath
+
+import rxplus
 from rxplus.errors import (
     ConnectError,
     ConnectionClosedError,
@@ -26,6 +30,7 @@ from rxplus.transport import (
 )
 
 __all__ = [
+    "PACKAGE_PATH",
     "Address",
     "BeginExit",
     "ClientEndpoint",
@@ -53,3 +58,6 @@ __all__ = [
     "Transport",
     "WireOptions",
 ]
+
+PACKAGE_PATH = f"{PurePath(rxplus.__file__).parent}{os.sep}"
+"""What the names of its source files begin with."""

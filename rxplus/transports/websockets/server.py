@@ -115,8 +115,12 @@ class WebSocketsListener:
                 wire.send_through_library(contents)
 
     async def close(self) -> None:
-        self._sockets.close()
         self._closed = True
+        # asyncio does not finish what it accepted in this very turn for a server that is
+        # closed by then, and leaves that connection open: so one more turn, accepting nothing.
+        self._accept_no_more()
+        await asyncio.sleep(0)
+        self._sockets.close()
         for _ in range(TURNS_TO_START):
             await asyncio.sleep(0)
         under_way = list(self._handshakes)
@@ -124,6 +128,11 @@ class WebSocketsListener:
             task.cancel()
         if under_way:
             await asyncio.wait(under_way)
+
+    def _accept_no_more(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets.sockets:
+            loop.remove_reader(sock.fileno())
 
     async def _listen(self) -> asyncio.Server:
         """Bind and listen; the library calls this."""
@@ -205,6 +214,8 @@ class WebSocketsListener:
                 return _serializable(decision, request.method)
         except Exception:  # noqa: BLE001 - it should not raise; the peer gets an answer anyway
             return connection.respond(500, "Internal server error.\n")
+        if self._closed:
+            return connection.respond(503, "Server is shutting down.\n")
         cast("ServerWire", connection).accepted = (decision, value)
         return None
 
