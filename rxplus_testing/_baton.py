@@ -241,8 +241,8 @@ class Baton:
             target()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - whoever asks for the thread's end gets it
-            thread.error = error
+        except BaseException as error:  # noqa: BLE001 - nobody else would hear of it
+            self.interrupt(error)
         self.around[1]()
         self._threads.remove(thread)
         if not self._ending:

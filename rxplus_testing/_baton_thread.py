@@ -52,7 +52,6 @@ class BatonThread:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.wait: Wait | None = None
-        self.error: BaseException | None = None
         self.interrupt: BaseException | None = None
         self.begun = False
         self.thread: threading.Thread | None = None

@@ -75,9 +75,11 @@ class _Tracing:
         sys.settrace(None)
 
     def stop(self) -> None:
-        sys.settrace(self._before)
+        sys.settrace(self._before)  # pragma: no cover - the thread is not traced by coverage here
 
-    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def _on_call(  # pragma: no cover - likewise
+        self, frame: FrameType, event: str, arg: Any
+    ) -> Any:
         code = frame.f_code
         if code.co_name in _INLINED or not code.co_filename.startswith(self._watcher.paths):
             return None

@@ -16,7 +16,7 @@ from scenarios import SCENARIOS
 
 from rxplus_testing import ExplorationError, Sim, explore
 
-COUNT = int(os.environ.get("RXPLUS_EXPLORE", "6"))
+COUNT = int(os.environ.get("RXPLUS_EXPLORE", "4"))
 FIRST = int(os.environ.get("RXPLUS_EXPLORE_FIRST", "0"))
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from rxplus_testing._baton_loop import BatonLoop, BatonSelector
 from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._threads import ThreadDriver
 
-COUNT = int(os.environ.get("RXPLUS_EXPLORE", "15"))
+COUNT = int(os.environ.get("RXPLUS_EXPLORE", "10"))
 FIRST = int(os.environ.get("RXPLUS_EXPLORE_FIRST", "0"))
 
 

@@ -59,6 +59,7 @@ def test_what_outlives_a_simulation_is_no_step() -> None:
 def test_pause_holds_whoever_comes() -> None:
     """A thread that comes to the place is held, in the middle of what it does."""
     with Sim(mode="threads", switch=0.0) as sim:
+        sim.pause_at("elsewhere")
         pause = sim.pause_at("Sim.advance")
         sim.at(5.0, pause.release)
         switching_of(sim).reached(CODE, LINE, entered=True)

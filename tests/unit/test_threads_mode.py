@@ -224,6 +224,12 @@ def test_thread_returns_and_raises_at_join() -> None:
             sim.thread(fail).join()
 
 
+def test_thread_that_exits_is_not_overlooked() -> None:
+    """What is no ``Exception`` comes out in the test's thread at once."""
+    with threads() as sim, pytest.raises(SystemExit):
+        sim.thread(sys.exit, 3).join()
+
+
 def test_thread_in_inline_mode_is_done_in_turn() -> None:
     """Where there are no threads the function is called between two turns of the loop."""
     with Sim() as sim:
@@ -609,6 +615,22 @@ def test_failed_test_ends_all_threads() -> None:
     assert "lease taken at" in notes
     assert "thread waiter" in notes
     assert not [one for one in threading.enumerate() if one.name.startswith("sim ")]
+
+
+def test_callback_that_the_end_cuts_off_has_not_failed() -> None:
+    """The loop's thread may be in the middle of a callback when a test fails."""
+
+    def callback() -> None:
+        pytest.fail("went on")
+
+    with pytest.raises(ZeroDivisionError) as caught, threads(files=[HERE]) as sim:
+        pause = sim.pause_at("callback", thread="loop")
+        sim.loop.call_soon(callback)
+        pause.wait()
+        raise ZeroDivisionError
+    notes = "\n".join(caught.value.__notes__)
+    assert "thread loop: is held at callback" in notes
+    assert "Killed" not in notes
 
 
 def test_simulations_within_each_other() -> None:
