@@ -210,7 +210,7 @@ def test_peer_sends_raw_bytes(sim: Sim) -> None:
         peer.raw(b"i")
         sim.advance(1)
         assert [value.data for value in received.values] == ["hi"]
-        peer.raw(b"\xff" * 10)
+        peer.raw(b"\xff" * 20)
         sim.advance(1)
         assert peer.closed is not None
         assert peer.closed.code == 1002
