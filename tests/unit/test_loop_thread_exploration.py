@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import threading
@@ -120,8 +119,7 @@ def enter(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sim], None]:
         )
         monkeypatch.setattr(f"{module}.threading", names)
         monkeypatch.setattr(ThreadRuntime, "now", lambda self: sim.now)
-        made = {**vars(asyncio), "new_event_loop": lambda: Loop(sim)}
-        monkeypatch.setattr(f"{module}.asyncio", SimpleNamespace(**made))
+        monkeypatch.setattr(f"{module}._default_loop", lambda: Loop(sim))
 
     return put
 
