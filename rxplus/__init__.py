@@ -34,6 +34,10 @@ from rxplus.errors import (
     InvalidEndpointError,
     RxException,
     RxPlusError,
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
     TransportError,
     UnsafePickleWarning,
     WouldDeadlockError,
@@ -44,6 +48,7 @@ from rxplus.peer import Peer
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
 from rxplus.security import basic_auth, bearer_auth
 from rxplus.server import RxWSServer
+from rxplus.store import Store, Stored
 from rxplus.tagged import TaggedData, tag, tag_filter, untag
 from rxplus.telemetry import Telemetry
 from rxplus.transport import (
@@ -108,6 +113,10 @@ __all__ = [
     "WouldDeadlockError",
     "BufferFullError",
     "DecodeError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreDamagedError",
     "TransportError",
     "ConnectionClosedError",
     "ConnectError",
@@ -116,6 +125,9 @@ __all__ = [
     "CertificateError",
     "InvalidEndpointError",
     "UnsafePickleWarning",
+    # what survives the process
+    "Store",
+    "Stored",
     # the seams
     "Transport",
     "Connection",

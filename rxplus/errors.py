@@ -9,6 +9,10 @@
         ├── WouldDeadlockError     a blocking call on the loop thread  (also a RuntimeError)
         ├── BufferFullError        a full buffer that may not wait or drop
         ├── DecodeError            a peer's message that the datatype refuses
+        ├── StoreError             a store cannot be read or written
+        │   ├── StoreFullError         ... since there is no room
+        │   ├── StoreLockedError       ... since another process has it open
+        │   └── StoreDamagedError      ... since its file is not what it should be
         └── TransportError
             ├── ConnectionClosedError      the connection is not open (any more)
             └── ConnectError               a connection could not be opened
@@ -35,6 +39,10 @@ __all__ = [
     "InvalidEndpointError",
     "RxException",
     "RxPlusError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
     "TransportError",
     "UnsafePickleWarning",
     "WouldDeadlockError",
@@ -79,6 +87,22 @@ class BufferFullError(RxPlusError):
 
 class DecodeError(RxPlusError):
     """A message arrived that the datatype could not turn into a value."""
+
+
+class StoreError(RxPlusError):
+    """A store cannot be read or written. What it holds is as it was before."""
+
+
+class StoreFullError(StoreError):
+    """There is no room in a store, on the disk or within its limits."""
+
+
+class StoreLockedError(StoreError):
+    """Another process, or another store of this one, has the store open."""
+
+
+class StoreDamagedError(StoreError):
+    """A store's file is damaged, or of a version that is not known. It has been left as it is."""
 
 
 class TransportError(RxPlusError):

@@ -36,6 +36,9 @@ PUBLIC = {
     *("BufferFullError", "DecodeError", "TransportError", "ConnectionClosedError"),
     *("ConnectError", "ConnectTimeoutError", "HandshakeRejectedError", "CertificateError"),
     *("InvalidEndpointError", "UnsafePickleWarning"),
+    *("StoreError", "StoreFullError", "StoreLockedError", "StoreDamagedError"),
+    # what survives the process
+    *("Store", "Stored"),
     # the seams
     *("Transport", "Connection", "Listener", "Receiver", "ClientEndpoint", "ServerEndpoint"),
     *("WireOptions", "CloseInfo", "Payload", "OnRequest", "OnConnection", "Request"),
