@@ -17,7 +17,7 @@ from reactivex import abc
 
 from rxplus._core.losses import Loss, LossReason
 from rxplus._core.stats import Stats
-from rxplus._engine.delivery import Delivery, Direct, Scheduled
+from rxplus._engine.notify import Direct, Notify, Scheduled
 from rxplus._engine.stream import Stream
 from rxplus.config import Limits, Timeouts
 from rxplus.errors import RxException, WouldDeadlockError
@@ -92,7 +92,7 @@ class Hub(Generic[T]):
         self.lease: Lease = runtime.acquire()
         self.probe: Probe = telemetry.probe(kind, name, self.stats)
         self.on_room: Callable[[], None] = _nothing
-        self.deliver = self._delivery(scheduler)
+        self.deliver = self._notify(scheduler)
         self.seal: Callable[[], None] = _nothing
         self.received: Callable[[], int] = self._count_received
 
@@ -113,7 +113,7 @@ class Hub(Generic[T]):
         self._shutdown_task: asyncio.Task[None] | None = None
         self._forget_exit = runtime.at_exit(self._on_exit)
 
-    def _delivery(self, scheduler: abc.SchedulerBase | None) -> Delivery:
+    def _notify(self, scheduler: abc.SchedulerBase | None) -> Notify:
         if scheduler is None:
             return Direct()
         return Scheduled(
