@@ -15,6 +15,9 @@
         │   └── StoreDamagedError      ... since its file is not what it should be
         └── TransportError
             ├── ConnectionClosedError      the connection is not open (any more)
+            ├── ProtocolViolationError     the peer broke the session protocol
+            ├── DeliveryUnsupportedError   the peer cannot deliver as was asked for
+            ├── SessionTakenError          another connection took the session over
             └── ConnectError               a connection could not be opened
                 ├── ConnectTimeoutError    ... in time              (also a TimeoutError)
                 ├── HandshakeRejectedError ... the server answered with an HTTP status
@@ -35,10 +38,13 @@ __all__ = [
     "ConnectTimeoutError",
     "ConnectionClosedError",
     "DecodeError",
+    "DeliveryUnsupportedError",
     "HandshakeRejectedError",
     "InvalidEndpointError",
+    "ProtocolViolationError",
     "RxException",
     "RxPlusError",
+    "SessionTakenError",
     "StoreDamagedError",
     "StoreError",
     "StoreFullError",
@@ -128,6 +134,18 @@ class ConnectionClosedError(TransportError):
         return f"connection closed with code {self.code}" + (
             f": {self.reason}" if self.reason else ""
         )
+
+
+class ProtocolViolationError(TransportError):
+    """The peer said something that the session protocol does not let it say."""
+
+
+class DeliveryUnsupportedError(TransportError):
+    """The peer cannot deliver as was asked for: it does not speak the session protocol."""
+
+
+class SessionTakenError(TransportError):
+    """Another connection has taken the session over."""
 
 
 class ConnectError(TransportError):
