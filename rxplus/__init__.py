@@ -22,6 +22,7 @@ from rxplus.config import (
     Timeouts,
 )
 from rxplus.datatypes import WSBytes, WSDatatype, WSJson, WSObject, WSStr, wsdt_factory
+from rxplus.delivery import Delivery, Level
 from rxplus.errors import (
     BufferFullError,
     CertificateError,
@@ -30,10 +31,13 @@ from rxplus.errors import (
     ConnectionClosedError,
     ConnectTimeoutError,
     DecodeError,
+    DeliveryUnsupportedError,
     HandshakeRejectedError,
     InvalidEndpointError,
+    ProtocolViolationError,
     RxException,
     RxPlusError,
+    SessionTakenError,
     StoreDamagedError,
     StoreError,
     StoreFullError,
@@ -92,6 +96,8 @@ __all__ = [
     "Timeouts",
     "Buffer",
     "Overflow",
+    "Delivery",
+    "Level",
     "Limits",
     "Handshake",
     "Security",
@@ -119,6 +125,9 @@ __all__ = [
     "StoreDamagedError",
     "TransportError",
     "ConnectionClosedError",
+    "ProtocolViolationError",
+    "DeliveryUnsupportedError",
+    "SessionTakenError",
     "ConnectError",
     "ConnectTimeoutError",
     "HandshakeRejectedError",

@@ -52,7 +52,8 @@ class RxWSClient(Component[Any]):
             than being lost while there is none.
         scheduler: where subscribers run; ``None`` is the loop thread.
         runtime: where the client runs; ``None`` gives it a thread of its own.
-        **options: ``retry`` (:class:`Retry`), ``buffer`` (:class:`Buffer`),
+        **options: ``delivery`` (:class:`Delivery`), ``retry`` (:class:`Retry`),
+            ``buffer`` (:class:`Buffer`),
             ``limits`` (:class:`Limits`), ``timeouts`` (:class:`Timeouts`),
             ``handshake`` (:class:`Handshake`), ``subprotocols`` (names, best first),
             ``tls`` (``True``, an :class:`ssl.SSLContext` or :class:`TLS`),
@@ -111,7 +112,7 @@ class RxWSClient(Component[Any]):
             datatype=self._datatype,
             retry=given.retry_policy,
             buffer=given.buffer,
-            buffering=given.buffer_while_disconnected,
+            delivery=given.promised,
         )
         self._put = self._supervisor.mailbox.put
         self._encode = self._datatype.encode
@@ -202,7 +203,7 @@ def _endpoint_source(
             server_hostname=tls.server_hostname if tls else None,
             headers=await _headers(handshake),
             origin=handshake.origin,
-            subprotocols=tuple(options.subprotocols),
+            subprotocols=options.offered,
             options=options.wire,
         )
 

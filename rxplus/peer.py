@@ -6,6 +6,7 @@ from typing import Any
 
 from reactivex import Subject, abc
 
+from rxplus._core.protocol.names import application_name
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
@@ -56,7 +57,7 @@ class Peer(Subject[Any]):
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on."""
-        return self._member.connection.subprotocol
+        return application_name(self._member.connection.subprotocol)
 
     @property
     def user(self) -> str | None:

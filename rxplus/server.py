@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, Unpack
 
 from reactivex import Observable, abc
 
+from rxplus._checks import check_duration
 from rxplus._core.routing import Channel, route_of
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
@@ -23,7 +24,7 @@ from rxplus.options import ServerKwargs, ServerOptions
 from rxplus.peer import Peer
 from rxplus.runtime import Runtime
 from rxplus.tagged import TaggedData
-from rxplus.transport import CloseInfo, ServerEndpoint
+from rxplus.transport import ServerEndpoint
 from rxplus.transports.named import transport_of
 
 __all__ = ["DatatypeByPath", "RxWSServer", "datatype_chooser"]
@@ -52,7 +53,8 @@ class RxWSServer(Component[TaggedData]):
         name: in logs and errors; made up when ``None``.
         scheduler: where subscribers run; ``None`` is the loop thread.
         runtime: where the server runs; ``None`` gives it a thread of its own.
-        **options: ``buffer`` (:class:`Buffer`, for each peer), ``limits``
+        **options: ``delivery`` (:class:`Delivery`, for the peers that can have it),
+            ``buffer`` (:class:`Buffer`, for each peer), ``limits``
             (:class:`Limits`), ``timeouts`` (:class:`Timeouts`), ``security``
             (:class:`Security`), ``subprotocols`` (names, best first), ``tls``
             (a server-side :class:`ssl.SSLContext`), ``compression`` (``"deflate"``),
@@ -101,12 +103,13 @@ class RxWSServer(Component[TaggedData]):
                 host=config.host,
                 port=config.port,
                 tls=given.tls,
-                subprotocols=tuple(given.subprotocols),
+                subprotocols=given.understood,
                 options=given.wire,
             ),
             datatype_of=datatype_of,
             buffer=given.buffer,
             security=given.security,
+            delivery=given.delivery,
             on_join=self._peers.join,
             on_leave=self._peers.leave,
         )
@@ -159,6 +162,23 @@ class RxWSServer(Component[TaggedData]):
         """The peers that are connected now."""
         return self._peers.present
 
+    def announce_restart(self, after: float, *, spread: float = 5.0) -> None:
+        """Tell clients that the server is about to go, and when to come back. Then close it.
+
+        Clients with a session come back after ``after`` seconds and up to ``spread`` more,
+        each at another time.
+
+        Args:
+            after: seconds until the first may come back.
+            spread: seconds over which they are spread.
+
+        Raises:
+            ValueError: negative, infinite or not a number.
+        """
+        check_duration("after", after, optional=False)
+        check_duration("spread", spread, optional=False)
+        self._hub.lease.call_soon(self._acceptor.announce, after, spread)
+
     def _get_path_channels(self, path: str) -> Channel[Member]:
         """Return the one channel of a path, making it if need be. Any thread."""
         return self._routes.open(path)
@@ -198,7 +218,7 @@ class _Peers:
         self._hub.deliver(self.joined.emit, peer)
         return deliver
 
-    def leave(self, member: Member, _: CloseInfo) -> None:
+    def leave(self, member: Member) -> None:
         messages = self._by_member.pop(member)[1]
         self._hub.deliver(messages.finish, None)
 

@@ -146,12 +146,18 @@ class InlineRuntime:
         self._driver = driver
         self._trace = trace
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
+        # Of their own: whoever asks for names is not to change what others draw.
+        self._tokens = random.Random(f"{seed} tokens")  # noqa: S311 - as above
         self._leases: dict[InlineLease, str] = {}
 
     @property
     def random(self) -> random.Random:
         """The generator, seeded by the simulation's seed."""
         return self._random
+
+    def token(self) -> str:
+        """Make a name, which follows from the seed."""
+        return f"{self._tokens.getrandbits(128):032x}"
 
     def now(self) -> float:
         """Return the virtual time in seconds."""

@@ -54,6 +54,11 @@ class Member:
     def __bool__(self) -> bool:
         return True
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has left."""
+        return self.session.end is not None
+
     def take(self, max_bytes: int) -> list[Parcel[Payload]]:
         """Remove messages from the front."""
         parcels = self.outbox.take(max_bytes)
@@ -108,16 +113,18 @@ class FanOut:
 
     def member(self, connection: Connection, channel: Channel[Member], user: str | None) -> Member:
         """Make a member, whose session is still to be set."""
-        lost = partial(self._lost, channel.path)
-        outbox: Outbox[Payload] = make_outbox(self._buffer, lost, lambda payload: payload)
-        return Member(connection, channel, user, outbox, self._unclog)
+        return Member(connection, channel, user, self.outbox(channel.path), self.unclog)
 
-    def forget(self, member: Member) -> None:
+    def outbox(self, path: str) -> Outbox[Payload]:
+        """Make the buffer of a member."""
+        return make_outbox(self._buffer, partial(self._lost, path), lambda payload: payload)
+
+    def forget(self, member: Member, reason: LossReason = LossReason.DISCONNECTED) -> None:
         """Report what a member that has left did not get."""
         unsent = len(member.outbox.clear())
         if unsent:
-            self._lost(member.channel.path, unsent, LossReason.DISCONNECTED)
-        self._unclog(member)
+            self._lost(member.channel.path, unsent, reason)
+        self.unclog(member)
 
     async def drained(self) -> None:
         """Wait until everything in the mailbox is on its way to the members."""
@@ -170,7 +177,7 @@ class FanOut:
 
     def _members_at(self, target: str | Member) -> Collection[Member]:
         if isinstance(target, Member):
-            return () if target.session.end else (target,)
+            return () if target.gone else (target,)
         channel = self._routes.get(target)
         return () if channel is None else channel.members
 
@@ -190,11 +197,14 @@ class FanOut:
                 self._clogged.add(member)
             elif verdict is Put.OVERRUN:
                 member.connection.abort()
+        member.session.pump()
 
-    def _unclog(self, member: Member) -> None:
+    def unclog(self, member: Member) -> None:
+        """Hear that a member has room again."""
         if member in self._clogged:
             self._clogged.discard(member)
-            self._on_mail()
+            # Later: what was just taken for it is yet to be sent.
+            self._hub.lease.loop.call_soon(self._on_mail)
 
     def _lost(self, path: str, count: int, reason: LossReason) -> None:
         self._hub.lost(path, {reason: count})

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from reactivex import abc
 
 from rxplus._core.losses import Loss, LossReason
+from rxplus._core.protocol.numbers import Span
 from rxplus._core.stats import Stats
 from rxplus._engine.notify import Direct, Notify, Scheduled
 from rxplus._engine.stream import Stream
@@ -272,15 +273,26 @@ class Hub(Generic[T]):
     def lost(self, path: str, losses: Mapping[LossReason, int]) -> None:
         """Report messages that will not be delivered."""
         for reason, count in losses.items():
-            self.stats.losses[reason.value] += count
-            self.probe.warning(
-                "messages_lost",
-                f"{count} messages for {path} lost: {reason}",
-                path=path,
-                reason=reason.value,
-                count=count,
-            )
-            self.deliver(self.losses.emit, Loss(path, reason, count))
+            self.lose(Loss(path, reason, count))
+
+    def lose_span(self, path: str, reason: LossReason, span: Span | None) -> None:
+        """Report messages that have numbers; ``None`` is none."""
+        if span is not None:
+            self.lose(Loss(path, reason, span.size, span.first, span.last))
+
+    def lose(self, loss: Loss) -> None:
+        """Report messages that will not be delivered, of one path and for one reason."""
+        self.stats.losses[loss.reason.value] += loss.count
+        self.probe.warning(
+            "messages_lost",
+            f"{loss.count} messages for {loss.path} lost: {loss.reason}",
+            path=loss.path,
+            reason=loss.reason.value,
+            count=loss.count,
+            first=loss.first,
+            last=loss.last,
+        )
+        self.deliver(self.losses.emit, loss)
 
     # ── stream.Keeping ────────────────────────────────────────────────────────────────────
 

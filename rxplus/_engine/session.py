@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from rxplus._core.outbox import Source
+from rxplus._core.outbox import Parcel, Source
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
@@ -157,12 +157,16 @@ class Session:
     def _send_batch(self) -> None:
         parcels = self.source.take(_BATCH)
         try:
-            self.connection.send([payload for payload, _ in parcels])
+            self.connection.send(self.payloads(parcels))
         except ConnectionClosedError:
             # on_closed() follows, and decides what becomes of them.
             self.source.restore(parcels)
         else:
             self.count_sent(len(parcels), sum(size for _, size in parcels))
+
+    def payloads(self, parcels: list[Parcel[Payload]]) -> list[Payload]:
+        """Return messages as they are given to the connection."""
+        return [payload for payload, _ in parcels]
 
     def count_sent(self, messages: int, size: int) -> None:
         """Count what the connection took."""

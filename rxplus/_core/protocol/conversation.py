@@ -52,6 +52,7 @@ class Effect:
     Attributes:
         reply: to be sent.
         opened: whether messages may be sent from now on.
+        resumed: whether the session that was asked for goes on; ``None``: none was.
         lost: messages of this side that were sent in a session which is no more.
         withdrawn: messages of the other side that it has given up.
         away: seconds after which to come back, since the server is about to go.
@@ -59,6 +60,7 @@ class Effect:
 
     reply: tuple[Control, ...] = ()
     opened: bool = False
+    resumed: bool | None = None
     lost: Span | None = None
     withdrawn: Span | None = None
     away: float | None = None
@@ -161,14 +163,19 @@ class ClientConversation(Conversation):
         if isinstance(control, Away):
             return Effect(away=control.after)
         assert isinstance(control, Welcome)
-        lost = None
+        lost, asked = None, self.token is not None
         if control.resumed:
             self._check(control)
         else:
             lost = self.expire()
             self.token = control.session
         self.expiry = control.expiry
-        return Effect(reply=(self._open(control.received),), opened=True, lost=lost)
+        return Effect(
+            reply=(self._open(control.received),),
+            opened=True,
+            resumed=control.resumed if asked else None,
+            lost=lost,
+        )
 
     def _check(self, welcome: Welcome) -> None:
         if welcome.session != self.token:

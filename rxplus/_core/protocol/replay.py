@@ -29,6 +29,11 @@ class Outgoing(Protocol):
         """Number of the last message that has been sent at least once."""
         ...
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything there is has been sent and acknowledged."""
+        ...
+
     def __len__(self) -> int:
         """Return how many messages could be sent now."""
         ...
@@ -104,6 +109,10 @@ class Replay:
     @property
     def sent(self) -> int:
         return self.acked + len(self._kept)
+
+    @property
+    def idle(self) -> bool:
+        return not self._kept and not len(self._source)
 
     @property
     def bytes(self) -> int:

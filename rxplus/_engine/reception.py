@@ -1,0 +1,271 @@
+"""A server's sessions: who comes back to which, and which are over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from rxplus._core.losses import LossReason
+from rxplus._core.outbox import Outbox
+from rxplus._core.protocol.control import Away, Control, Hello
+from rxplus._core.protocol.conversation import ServerConversation, Stage
+from rxplus._core.protocol.replay import Replay
+from rxplus._core.routing import Channel
+from rxplus._engine.fanout import FanOut, Member
+from rxplus._engine.hub import Hub
+from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
+from rxplus.delivery import Delivery
+from rxplus.transport import CloseInfo, Connection, Payload
+
+__all__ = ["Reception", "ServerSession", "SessionMember"]
+
+
+class SessionMember(Member):
+    """A peer with a session: it stays a member while it has no connection."""
+
+    __slots__ = ("conversation", "deliver", "expiry", "over", "token")
+
+    session: ServerSession
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel: Channel[Member],
+        user: str | None,
+        outbox: Outbox[Payload],
+        on_taken: Callable[[Member], None],
+        *,
+        delivery: Delivery,
+        token: str,
+    ) -> None:
+        super().__init__(connection, channel, user, outbox, on_taken)
+        self.token = token
+        self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
+        self.deliver: Callable[[Any], None] = _nowhere
+        self.expiry: asyncio.TimerHandle | None = None
+        self.over = False
+
+    @property
+    def gone(self) -> bool:
+        return self.over
+
+
+class ServerSession(ReliableSession):
+    """The server's side of one connection. Whose it is shows when the client says hello.
+
+    Args:
+        member: whom it belongs to if it is somebody new.
+        on_hello: finds out; returns whether to go on.
+    """
+
+    __slots__ = ("_on_hello", "member")
+
+    def __init__(
+        self,
+        member: SessionMember,
+        hub: Hub[Any],
+        delivery: Delivery,
+        *,
+        on_hello: Callable[[ServerSession, Hello], bool],
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        super().__init__(
+            member.connection,
+            member.channel.datatype,
+            member.conversation,
+            hub,
+            delivery=delivery,
+            path=member.channel.path,
+            deliver=_nowhere,
+            after=hub.deliver,
+            on_end=on_end,
+        )
+        self.member = member
+        self._on_hello = on_hello
+        self.conversation.stage = Stage.GREETING
+
+    def belong_to(self, member: SessionMember) -> None:
+        """Take over a member's session, or begin it."""
+        member.connection = self.connection
+        member.session = self
+        self.member = member
+        self.conversation = member.conversation
+        self.conversation.stage = Stage.GREETING
+        self.source = member.conversation.outgoing
+        self._deliver = member.deliver
+
+    def _take(self, control: Control) -> None:
+        greeting = self.conversation.stage is Stage.GREETING
+        if greeting and isinstance(control, Hello) and not self._on_hello(self, control):
+            return
+        super()._take(control)
+
+
+class Reception:
+    """Gives connections to sessions, and ends these when their time has come.
+
+    Args:
+        hub: of the server.
+        delivery: what was asked for.
+        fanout: makes buffers, and reports what is left in them.
+        enroll: makes somebody a member; returns what takes the values it sends.
+        expel: takes that back.
+    """
+
+    def __init__(
+        self,
+        hub: Hub[Any],
+        delivery: Delivery,
+        fanout: FanOut,
+        *,
+        enroll: Callable[[Member], Callable[[Any], None]],
+        expel: Callable[[Member], None],
+    ) -> None:
+        self._hub = hub
+        self._delivery = delivery
+        self._fanout = fanout
+        self._enroll = enroll
+        self._expel = expel
+        self._members: dict[str, SessionMember] = {}
+        # Connections that have not said hello. A dict for its order.
+        self._strangers: dict[ServerSession, None] = {}
+
+    def greet(
+        self,
+        connection: Connection,
+        channel: Channel[Member],
+        user: str | None,
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        """Take over a connection, and wait for the client to say which session it is of."""
+        member = SessionMember(
+            connection,
+            channel,
+            user,
+            self._fanout.outbox(channel.path),
+            self._fanout.unclog,
+            delivery=self._delivery,
+            token=self._hub.runtime.token(),
+        )
+
+        def ended(info: CloseInfo) -> None:
+            on_end(info)
+            self._disconnect(session, info)
+
+        session = ServerSession(
+            member, self._hub, self._delivery, on_hello=self._on_hello, on_end=ended
+        )
+        self._strangers[session] = None
+        session.start(trusted=user is not None)
+
+    async def close_strangers(self, code: int, reason: str, timeout: float) -> None:
+        """Close the connections that belong to no session yet."""
+        strangers = list(self._strangers)
+        for one in strangers:
+            one.finish(code, reason)
+        await asyncio.gather(*(one.close(code, reason, timeout) for one in strangers))
+
+    def announce(self, after: float, spread: float) -> None:
+        """Tell everyone that the server is about to go, and when to come back."""
+        for member in self._members.values():
+            if member.session.end is None:
+                draw = self._hub.runtime.random.random()
+                member.session.say(Away(after + spread * draw))
+
+    def end(self, member: Member, reason: LossReason) -> None:
+        """End a session, and report what its client has not acknowledged.
+
+        A member without a session, or with one that has ended, is passed over.
+        """
+        if not isinstance(member, SessionMember) or self._members.pop(member.token, None) is None:
+            return
+        member.over = True
+        self._stop_expiry(member)
+        if member.session.end is None:
+            member.session.finish(1000, "the session has ended")
+        lost = member.conversation.outgoing.restart(resend=False)
+        self._hub.lose_span(member.channel.path, reason, lost)
+        self._fanout.forget(member, reason)
+        self._expel(member)
+
+    def end_all(self) -> None:
+        """End every session."""
+        for member in list(self._members.values()):
+            self.end(member, LossReason.UNACKNOWLEDGED)
+
+    # ── connections come and go ───────────────────────────────────────────────────────────
+
+    def _on_hello(self, session: ServerSession, hello: Hello) -> bool:
+        newcomer = session.member
+        member = self._find(hello.session, newcomer)
+        if member is not None and not member.conversation.supersedes(hello):
+            session.finish(SUPERSEDED, "a newer connection has this session")
+            return False
+        if member is not None and not member.conversation.fits(hello):
+            self.end(member, LossReason.SESSION_LOST)
+            member = None
+        del self._strangers[session]
+        if member is None:
+            self._begin(newcomer)
+        else:
+            self._detach(member)
+        session.belong_to(member or newcomer)
+        return True
+
+    def _find(self, token: str | None, newcomer: SessionMember) -> SessionMember | None:
+        """Return who had a session, if it is the same who asks for it now."""
+        member = self._members.get(token or "")
+        if member is None or member.user != newcomer.user:
+            return None
+        return member if member.channel.path == newcomer.channel.path else None
+
+    def _begin(self, member: SessionMember) -> None:
+        most = self._hub.limits.max_connections
+        if most is not None and len(self._members) >= most:
+            self._make_room()
+        self._members[member.token] = member
+        member.deliver = self._enroll(member)
+
+    def _make_room(self) -> None:
+        """End the session that has been without a connection for longest."""
+        away = [one for one in self._members.values() if one.expiry is not None]
+        if away:
+            first = min(away, key=lambda one: one.expiry.when() if one.expiry else 0.0)
+            self.end(first, LossReason.EXPIRED)
+
+    def _detach(self, member: SessionMember) -> None:
+        """Take a session from the connection that it had, if it has one."""
+        self._stop_expiry(member)
+        if member.session.end is None:
+            member.session.finish(SUPERSEDED, "a newer connection has this session")
+            member.conversation.disconnect()
+
+    def _disconnect(self, session: ServerSession, info: CloseInfo) -> None:
+        member = session.member
+        if self._strangers.pop(session, session) is None or member.over:
+            return
+        if member.session is not session:
+            return  # it was superseded
+        member.conversation.disconnect()
+        if info.code in (1000, VIOLATION) or session.violation is not None:
+            self.end(member, LossReason.UNACKNOWLEDGED)
+            return
+        loop = self._hub.lease.loop
+        member.expiry = loop.call_later(member.conversation.expiry, self._expire, member)
+
+    def _expire(self, member: SessionMember) -> None:
+        path = member.channel.path
+        self._hub.probe.info(
+            "session_expired", f"{self._hub.name}: a session on {path} has expired", path=path
+        )
+        self.end(member, LossReason.EXPIRED)
+
+    def _stop_expiry(self, member: SessionMember) -> None:
+        if member.expiry is not None:
+            member.expiry.cancel()
+            member.expiry = None
+
+
+def _nowhere(_: Any) -> None:
+    """Take nothing: before hello there is nothing."""
