@@ -60,15 +60,15 @@ def check_retry_timeout(conn_retry_timeout: float) -> None:
 
 def check_timeout(timeout: float | None) -> None:
     """Refuse a time for closing that cannot be right."""
-    _duration("timeout", timeout)
+    check_duration("timeout", timeout)
 
 
 def check_close(code: int, reason: str) -> None:
     """Refuse a close code that may not be sent (RFC 6455, section 7.4), and no text as a reason."""
-    _count("code", code)
+    check_count("code", code)
     if code not in _SENDABLE_CODES:
         raise ValueError(f"code must be 1000 or another close code that may be sent, got {code!r}")
-    _instance("reason", reason, str, "a str")
+    check_instance("reason", reason, str, "a str")
 
 
 _SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})

@@ -108,6 +108,8 @@ class FanOut:
         # While a member is clogged nothing is taken from the mailbox, so that it
         # fills up and pushes back on whoever sends.
         self._clogged: set[Member] = set()
+        # Members that something was queued for in this round.
+        self._queued: dict[Member, None] = {}
         self._scheduled = False
         self._emptied = Signal()
 
@@ -152,6 +154,8 @@ class FanOut:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):
                     self._send(target, [(outgoing.payload, size) for outgoing, size in group])
+            if self._queued:
+                self._pump()
         if not len(self.mailbox):
             self._emptied.send()
         elif not self._clogged and not self._scheduled:
@@ -197,7 +201,16 @@ class FanOut:
                 self._clogged.add(member)
             elif verdict is Put.OVERRUN:
                 member.connection.abort()
-        member.session.pump()
+        self._queued[member] = None
+
+    def _pump(self) -> None:
+        """Have members send what was queued for them, if they can by now.
+
+        Not before everyone has got everything: who makes room lets more out of the mailbox.
+        """
+        queued, self._queued = self._queued, {}
+        for member in queued:
+            member.session.pump()
 
     def unclog(self, member: Member) -> None:
         """Hear that a member has room again."""
