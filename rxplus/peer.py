@@ -87,8 +87,10 @@ class Peer(Subject[Any]):
             ComponentClosedError: the server is closed.
         """
         payload = self._member.channel.datatype.encode(value)
-        mailbox = self._acceptor.fanout.mailbox
-        mailbox.put(Outgoing(self._member, payload), payload_size(payload))
+        size = payload_size(payload)
+        if self._member.keeps:
+            self._acceptor.keep(self._member, payload, size)
+        self._acceptor.fanout.mailbox.put(Outgoing(self._member, payload), size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was sent to it before, then close its connection. Does not wait.

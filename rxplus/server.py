@@ -93,6 +93,7 @@ class RxWSServer(Component[TaggedData]):
             limits=given.limits,
             scheduler=scheduler,
             telemetry=given.telemetry,
+            redeliver=given.delivery.redeliver,
         )
         super().__init__(hub)
         self._peers = _Peers(hub)
@@ -116,6 +117,7 @@ class RxWSServer(Component[TaggedData]):
         self._peers.acceptor = self._acceptor
         self._routes = self._acceptor.routes
         self._put = self._acceptor.fanout.mailbox.put
+        self._keep = self._acceptor.keep if given.delivery.store is not None else None
         hub.stats.queue = self._acceptor.queued_messages
         hub.run(self._acceptor)
         self._open(config)
@@ -145,7 +147,10 @@ class RxWSServer(Component[TaggedData]):
             raise TypeError(f"RxWSServer sends TaggedData, got {type(value).__name__}")
         path = route_of(value.tag)
         payload = self._routes.datatype_of(path).encode(value.data)
-        self._put(Outgoing(path, payload), payload_size(payload))
+        size = payload_size(payload)
+        if self._keep is not None:
+            self._keep(path, payload, size)
+        self._put(Outgoing(path, payload), size)
 
     @property
     def port(self) -> int:
@@ -197,7 +202,6 @@ class _Peers:
         self._hub = hub
         self.acceptor: Acceptor
         self.joined: Stream[Peer] = hub.side_stream(keep=True)
-        self._emit = hub.into(hub.messages)
         self._by_member: dict[Member, tuple[Peer, Stream[Any]]] = {}
 
     @property
@@ -206,17 +210,17 @@ class _Peers:
 
     def join(self, member: Member) -> Callable[[Any], None]:
         # Who has not been told of the peer yet has had no chance to subscribe to it.
-        messages: Stream[Any] = self._hub.stream(keep=self.joined.keeps)
+        messages: Stream[Any] = self._hub.inbound(keep=self.joined.keeps)
         peer = Peer(self.acceptor, self._hub, member, messages)
         self._by_member[member] = (peer, messages)
-        path, emit, emit_to_peer = member.channel.path, self._emit, self._hub.into(messages)
+        path, emit, emit_to_peer = member.channel.path, self._hub.messages.emit, messages.emit
 
-        def deliver(value: Any) -> None:
+        def give(value: Any) -> None:
             emit_to_peer(value)
             emit(TaggedData(path, value))
 
         self._hub.deliver(self.joined.emit, peer)
-        return deliver
+        return give
 
     def leave(self, member: Member) -> None:
         messages = self._by_member.pop(member)[1]

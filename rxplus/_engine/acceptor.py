@@ -31,6 +31,7 @@ from rxplus.transport import (
     Connection,
     Listener,
     OnConnection,
+    Payload,
     ServerEndpoint,
     Transport,
 )
@@ -111,7 +112,9 @@ class Acceptor:
 
         Raises:
             OSError: the address cannot be bound.
+            StoreError: the sessions in the store cannot be read.
         """
+        self._reception.restore(self.routes.open)
         self._listener = await self._transport.listen(self._endpoint, self._on_request)
         self.fanout.listener = self._listener
         self.port = self._listener.port
@@ -129,7 +132,7 @@ class Acceptor:
             self._reception.close_strangers(1001, _GOING, left),
             *(one.session.close(self._goodbye, _GOING, left) for one in self._members),
         )
-        self._reception.end_all()
+        self._reception.close()
         for task in self._dismissals:
             task.cancel()
         if self._dismissals:
@@ -248,7 +251,7 @@ class Acceptor:
             member.channel.datatype,
             member,
             self._hub,
-            deliver=self._enroll(member),
+            deliver=self._hub.into(self._enroll(member)),
             on_end=leave,
         )
         member.session.start(trusted=member.user is not None)
@@ -296,6 +299,10 @@ class Acceptor:
             error = ConnectionClosedError(info.code, info.reason)
             error.__cause__ = info.error
             self._hub.report(error, f"connection on {path} ended", path=path)
+
+    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
+        """Put a message into the store, for each session that it is for. Any thread."""
+        self._reception.keep(target, payload, size)
 
     def dismiss(self, member: Member, code: int, reason: str) -> None:
         """Send what waits for one peer, then close its connection."""

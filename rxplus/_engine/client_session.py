@@ -10,8 +10,8 @@ from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Source
 from rxplus._core.protocol.conversation import ClientConversation, Effect
 from rxplus._core.protocol.replay import Replay
+from rxplus._engine.durable import Archive, StoredOutgoing
 from rxplus._engine.hub import Hub
-from rxplus._engine.notify import Notify
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
@@ -46,7 +46,10 @@ class ClientSession(ReliableSession):
 
     def start(self, *, trusted: bool) -> None:
         super().start(trusted=trusted)
-        self.say(self.conversation.connect())
+        hello = self.conversation.connect()
+        if self._archive is not None:
+            self._archive.note(self.conversation)
+        self.say(hello)
 
     def _follow(self, effect: Effect) -> None:
         super()._follow(effect)
@@ -63,18 +66,41 @@ class Continuity:
     Args:
         hub: of the client.
         delivery: what was asked for.
-        source: of new messages.
+        source: of new messages, unless they are in a store.
+        path: names the session in the store.
+        on_ready: called on the loop when there is something in the store to send.
     """
 
-    def __init__(self, hub: Hub[Any], delivery: Delivery, source: Source[Payload]) -> None:
+    def __init__(
+        self,
+        hub: Hub[Any],
+        delivery: Delivery,
+        source: Source[Payload],
+        path: str,
+        on_ready: Callable[[], None],
+    ) -> None:
         self._hub = hub
         self._delivery = delivery
-        self._conversation = ClientConversation(Replay(source, delivery), delivery)
-        self._path = ""
+        self._archive: Archive | None = None
+        self.stored: StoredOutgoing | None = None
+        """What is sent, if that is in a store."""
+        if delivery.store is None:
+            self._conversation = ClientConversation(Replay(source, delivery), delivery)
+        else:
+            self._archive = Archive(hub, delivery.store, f"client {path}")
+            self.stored = StoredOutgoing(hub, self._archive, delivery, on_ready)
+            self._conversation = ClientConversation(
+                self.stored,
+                delivery,
+                token=self._archive.record.token,
+                epoch=self._archive.record.epoch,
+                received=self._archive.received,
+            )
+        self._path = path
         self._expiry: asyncio.TimerHandle | None = None
         self._session: ClientSession | None = None
-        self.after: Notify = hub.deliver
-        """Makes a call once subscribers have returned. A group has subscribers of its own."""
+        self.audience = hub
+        """Whose subscribers are to be done with a message before it is acknowledged."""
 
     @property
     def idle(self) -> bool:
@@ -101,8 +127,9 @@ class Continuity:
             self._hub,
             delivery=self._delivery,
             path=path,
-            deliver=self._hub.into(self._hub.messages),
-            after=self.after,
+            give=self._hub.messages.emit,
+            audience=self.audience,
+            archive=self._archive,
             on_open=on_open,
             on_away=on_away,
             on_end=on_end,
@@ -119,7 +146,7 @@ class Continuity:
         if session is None:
             return None  # that connection had no session
         self._conversation.disconnect()
-        if self._conversation.token is not None:
+        if self._conversation.token is not None and self.stored is None:
             loop = self._hub.lease.loop
             self._expiry = loop.call_later(self._conversation.expiry, self._expire)
         if session.violation is not None:
@@ -131,6 +158,16 @@ class Continuity:
         if info.code == 1000:
             self.give_up(LossReason.UNACKNOWLEDGED)
         return None
+
+    @property
+    def goodbye(self) -> int:
+        """The code to close with: 1000 ends the session, which one in a store outlives."""
+        return 1000 if self.stored is None else 1001
+
+    def close(self) -> None:
+        """Report what was sent and not acknowledged, unless it is kept."""
+        if self.stored is None:
+            self.give_up(LossReason.UNACKNOWLEDGED)
 
     def give_up(self, reason: LossReason) -> None:
         """End the session, and report what was sent and not acknowledged."""

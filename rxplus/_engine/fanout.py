@@ -59,6 +59,11 @@ class Member:
         """Whether it has left."""
         return self.session.end is not None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what is for it is in a store, and needs no way through here."""
+        return False
+
     def take(self, max_bytes: int) -> list[Parcel[Payload]]:
         """Remove messages from the front."""
         parcels = self.outbox.take(max_bytes)
@@ -163,7 +168,7 @@ class FanOut:
             self._hub.lease.loop.call_soon(self._resume)
 
     def _send(self, target: str | Member, parcels: list[Parcel[Payload]]) -> None:
-        members = self._members_at(target)
+        members = self.members_at(target)
         if not members:
             self._lost(_name_of(target), len(parcels), LossReason.NO_PEER)
             return
@@ -179,7 +184,8 @@ class FanOut:
             stats.messages_out += len(ready) * len(parcels)
             stats.bytes_out += len(ready) * sum(size for _, size in parcels)
 
-    def _members_at(self, target: str | Member) -> Collection[Member]:
+    def members_at(self, target: str | Member) -> Collection[Member]:
+        """Return whom a message is for."""
         if isinstance(target, Member):
             return () if target.gone else (target,)
         channel = self._routes.get(target)
@@ -187,6 +193,8 @@ class FanOut:
 
     def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
         """Let messages wait for a peer that cannot take them now."""
+        if member.keeps:
+            return
         for payload, size in parcels:
             try:
                 verdict = member.outbox.put(payload, size)

@@ -62,6 +62,7 @@ class Hub(Generic[T]):
         limits: for subscribers.
         scheduler: where subscribers run; ``None`` is the loop thread.
         telemetry: where logs, traces and metrics go.
+        redeliver: how often a message is given again to a subscriber that raised.
 
     Raises:
         TypeError: ``name`` or ``scheduler`` is of the wrong type.
@@ -77,6 +78,7 @@ class Hub(Generic[T]):
         limits: Limits,
         scheduler: abc.SchedulerBase | None,
         telemetry: Telemetry,
+        redeliver: int = 0,
     ) -> None:
         # First, so that a refusal leaves no thread behind.
         if not isinstance(name, str):
@@ -96,13 +98,17 @@ class Hub(Generic[T]):
         self.deliver = self._notify(scheduler)
         self.seal: Callable[[], None] = _nothing
         self.received: Callable[[], int] = self._count_received
+        self.heard = False
+        """Whether somebody has subscribed to what arrives."""
+        self._when_heard: list[Callable[[], None]] = []
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
         # Who runs on a scheduler holds up nobody else.
         threshold = limits.slow_callback if scheduler is None else None
         self.threshold = math.inf if threshold is None else threshold
-        self.messages: Stream[T] = self.stream(keep=True)
+        self._redeliver = redeliver
+        self.messages: Stream[T] = self.inbound(keep=True)
         self.errors: Stream[RxException] = self.stream()
         self.losses: Stream[Loss] = self.stream()
         self._side_streams: list[Stream[Any]] = []
@@ -141,17 +147,22 @@ class Hub(Generic[T]):
         """
         return Stream(self.runtime.lock(), self, self if keep else None)
 
+    def inbound(self, *, keep: bool) -> Stream[Any]:
+        """Make a stream of messages, which are given again to subscribers if that was asked for."""
+        keeping = self if keep else None
+        return Stream(self.runtime.lock(), self, keeping, again=self._redeliver)
+
     def side_stream(self, *, keep: bool = False) -> Stream[Any]:
         """Make a stream that completes when the component is closed."""
         stream = self.stream(keep=keep)
         self._side_streams.append(stream)
         return stream
 
-    def into(self, stream: Stream[Any]) -> Callable[[Any], None]:
-        """Return the shortest way to have a value emitted where subscribers run."""
+    def into(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return the shortest way to have ``give(value)`` called where subscribers run."""
         if isinstance(self.deliver, Direct):
-            return stream.emit
-        return partial(self.deliver, stream.emit)
+            return give
+        return partial(self.deliver, give)
 
     # ── blocking calls ────────────────────────────────────────────────────────────────────
 
@@ -216,6 +227,10 @@ class Hub(Generic[T]):
     def run(self, engine: Engine) -> None:
         """Say what is to be shut down at the end."""
         self._engine = engine
+
+    def fail(self, error: Exception, why: str) -> None:
+        """Close at once, and end the stream with an error. Any thread; does not wait."""
+        self.begin_close(0.0, RxException(error, self.name, why))
 
     def begin_close(self, timeout: float | None = None, error: Exception | None = None) -> None:
         """Start to shut down, once. Any thread; does not wait.
@@ -306,6 +321,17 @@ class Hub(Generic[T]):
     def soon(self, release: Callable[[None], None]) -> None:
         """Have a stream release what it kept, where subscribers run. Any thread."""
         self.lease.call_soon(self.deliver, release, None)
+        self.lease.call_soon(self._hear)
+
+    def when_heard(self, call: Callable[[], None]) -> None:
+        """Have something called on the loop once somebody has subscribed. Loop thread."""
+        self._when_heard.append(call)
+
+    def _hear(self) -> None:
+        self.heard = True
+        calls, self._when_heard = self._when_heard, []
+        for call in calls:
+            call()
 
     # ── stream.Watch ──────────────────────────────────────────────────────────────────────
 

@@ -12,19 +12,29 @@ from rxplus._core.protocol.control import Away, Control, Hello
 from rxplus._core.protocol.conversation import ServerConversation, Stage
 from rxplus._core.protocol.replay import Replay
 from rxplus._core.routing import Channel
+from rxplus._engine.absent import ABSENT, AbsentConnection
+from rxplus._engine.durable import Archive, Archives, StoredOutgoing
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
 from rxplus.delivery import Delivery
+from rxplus.errors import ComponentClosedError
 from rxplus.transport import CloseInfo, Connection, Payload
 
 __all__ = ["Reception", "ServerSession", "SessionMember"]
 
 
 class SessionMember(Member):
-    """A peer with a session: it stays a member while it has no connection."""
+    """A peer with a session: it stays a member while it has no connection.
 
-    __slots__ = ("conversation", "deliver", "expiry", "over", "token")
+    Args:
+        hub: of the server.
+        delivery: what was asked for.
+        token: names the session.
+        archive: what outlives the process.
+    """
+
+    __slots__ = ("archive", "conversation", "expiry", "give", "over", "stored", "token")
 
     session: ServerSession
 
@@ -36,19 +46,40 @@ class SessionMember(Member):
         outbox: Outbox[Payload],
         on_taken: Callable[[Member], None],
         *,
+        hub: Hub[Any],
         delivery: Delivery,
         token: str,
+        archive: Archive | None,
     ) -> None:
         super().__init__(connection, channel, user, outbox, on_taken)
         self.token = token
-        self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
-        self.deliver: Callable[[Any], None] = _nowhere
+        self.archive = archive
+        self.stored: StoredOutgoing | None = None
+        if archive is None:
+            self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
+        else:
+            self.stored = StoredOutgoing(hub, archive, delivery, self._pump)
+            self.conversation = ServerConversation(
+                self.stored,
+                delivery,
+                token=token,
+                epoch=archive.record.epoch,
+                received=archive.received,
+            )
+        self.give: Callable[[Any], None] = _nowhere
         self.expiry: asyncio.TimerHandle | None = None
         self.over = False
 
     @property
     def gone(self) -> bool:
         return self.over
+
+    @property
+    def keeps(self) -> bool:
+        return self.stored is not None
+
+    def _pump(self) -> None:
+        self.session.pump()
 
 
 class ServerSession(ReliableSession):
@@ -77,8 +108,9 @@ class ServerSession(ReliableSession):
             hub,
             delivery=delivery,
             path=member.channel.path,
-            deliver=_nowhere,
-            after=hub.deliver,
+            give=_nowhere,
+            audience=hub,
+            archive=None,
             on_end=on_end,
         )
         self.member = member
@@ -93,7 +125,8 @@ class ServerSession(ReliableSession):
         self.conversation = member.conversation
         self.conversation.stage = Stage.GREETING
         self.source = member.conversation.outgoing
-        self._deliver = member.deliver
+        self._archive = member.archive
+        self.give(member.give)
 
     def _take(self, control: Control) -> None:
         greeting = self.conversation.stage is Stage.GREETING
@@ -127,6 +160,7 @@ class Reception:
         self._fanout = fanout
         self._enroll = enroll
         self._expel = expel
+        self._archives = Archives(hub, delivery.store) if delivery.store is not None else None
         self._members: dict[str, SessionMember] = {}
         # Connections that have not said hello. A dict for its order.
         self._strangers: dict[ServerSession, None] = {}
@@ -139,16 +173,27 @@ class Reception:
         on_end: Callable[[CloseInfo], None],
     ) -> None:
         """Take over a connection, and wait for the client to say which session it is of."""
-        member = SessionMember(
+        member = self._member(connection, channel, user, self._hub.runtime.token())
+        session = self._session(member, on_end)
+        self._strangers[session] = None
+        session.start(trusted=user is not None)
+
+    def _member(
+        self, connection: Connection, channel: Channel[Member], user: str | None, token: str
+    ) -> SessionMember:
+        return SessionMember(
             connection,
             channel,
             user,
             self._fanout.outbox(channel.path),
             self._fanout.unclog,
+            hub=self._hub,
             delivery=self._delivery,
-            token=self._hub.runtime.token(),
+            token=token,
+            archive=self._archives.open(token) if self._archives is not None else None,
         )
 
+    def _session(self, member: SessionMember, on_end: Callable[[CloseInfo], None]) -> ServerSession:
         def ended(info: CloseInfo) -> None:
             on_end(info)
             self._disconnect(session, info)
@@ -156,8 +201,7 @@ class Reception:
         session = ServerSession(
             member, self._hub, self._delivery, on_hello=self._on_hello, on_end=ended
         )
-        self._strangers[session] = None
-        session.start(trusted=user is not None)
+        return session
 
     async def close_strangers(self, code: int, reason: str, timeout: float) -> None:
         """Close the connections that belong to no session yet."""
@@ -178,21 +222,71 @@ class Reception:
 
         A member without a session, or with one that has ended, is passed over.
         """
-        if not isinstance(member, SessionMember) or self._members.pop(member.token, None) is None:
+        if not isinstance(member, SessionMember) or member.token not in self._members:
             return
-        member.over = True
-        self._stop_expiry(member)
+        self._let_go(member)
         if member.session.end is None:
             member.session.finish(1000, "the session has ended")
         lost = member.conversation.outgoing.restart(resend=False)
         self._hub.lose_span(member.channel.path, reason, lost)
+        if member.archive is not None:
+            member.archive.drop()
         self._fanout.forget(member, reason)
         self._expel(member)
 
-    def end_all(self) -> None:
-        """End every session."""
+    def close(self) -> None:
+        """End every session, but for those in a store, which wait there for the next server."""
         for member in list(self._members.values()):
-            self.end(member, LossReason.UNACKNOWLEDGED)
+            if member.archive is None:
+                self.end(member, LossReason.UNACKNOWLEDGED)
+            else:
+                self._let_go(member)
+                self._expel(member)
+
+    def _let_go(self, member: SessionMember) -> None:
+        del self._members[member.token]
+        member.over = True
+        self._stop_expiry(member)
+
+    # ── in a store ────────────────────────────────────────────────────────────────────────
+
+    def restore(self, open_channel: Callable[[str], Channel[Member]]) -> None:
+        """Have the sessions that an earlier server left in the store wait for their clients.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        for token in self._archives.tokens() if self._archives is not None else ():
+            assert self._archives is not None
+            record = self._archives.open(token).record
+            try:
+                channel = open_channel(record.path)
+            except Exception as exc:  # noqa: BLE001 - finding the datatype is the user's code
+                self._hub.report(exc, f"a session on {record.path} stays in the store")
+                continue
+            member = self._member(AbsentConnection(record.path), channel, record.user, token)
+            member.session = self._session(member, _nowhere)
+            member.session.end = ABSENT
+            member.conversation.disconnect()
+            self._register(member)
+            self._await_return(member)
+
+    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
+        """Put a message into the store, for each session that it is for. Any thread.
+
+        Raises:
+            StoreError: it cannot be kept.
+            ComponentClosedError: the server is closed.
+        """
+        if not self._hub.is_open:
+            raise ComponentClosedError(f"{self._hub.name} is closed")
+        # Copied at once: the loop thread lets people in and out meanwhile.
+        members = tuple(self._fanout.members_at(target))
+        assert self._delivery.store is not None
+        with self._delivery.store.transaction():
+            for member in members:
+                if isinstance(member, SessionMember) and member.stored and not member.over:
+                    member.stored.put(payload, size)
 
     # ── connections come and go ───────────────────────────────────────────────────────────
 
@@ -224,8 +318,14 @@ class Reception:
         most = self._hub.limits.max_connections
         if most is not None and len(self._members) >= most:
             self._make_room()
+        if member.archive is not None:
+            member.archive.record.path = member.channel.path
+            member.archive.record.user = member.user
+        self._register(member)
+
+    def _register(self, member: SessionMember) -> None:
         self._members[member.token] = member
-        member.deliver = self._enroll(member)
+        member.give = self._enroll(member)
 
     def _make_room(self) -> None:
         """End the session that has been without a connection for longest."""
@@ -251,6 +351,9 @@ class Reception:
         if info.code in (1000, VIOLATION) or session.violation is not None:
             self.end(member, LossReason.UNACKNOWLEDGED)
             return
+        self._await_return(member)
+
+    def _await_return(self, member: SessionMember) -> None:
         loop = self._hub.lease.loop
         member.expiry = loop.call_later(member.conversation.expiry, self._expire, member)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from rxplus._core.losses import LossReason
 from rxplus._core.protocol.control import ESCAPE, Ack, Control, Sync, decode, encode, escaped
 from rxplus._core.protocol.conversation import Conversation, Effect
 from rxplus._core.protocol.receipt import Receipt
+from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
-from rxplus._engine.notify import Direct, Notify
+from rxplus._engine.notify import Direct
 from rxplus._engine.session import Session
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
@@ -27,6 +28,10 @@ LATE = 4408
 """Close code: no greeting came in time."""
 SUPERSEDED = 4409
 """Close code: another connection has taken the session over."""
+
+
+_Held: TypeAlias = tuple[Payload, int, Callable[[int], None]]
+"""A message, its number, and what hears that subscribers are done with it."""
 
 
 class _NoReceipt(Receipt):
@@ -49,8 +54,10 @@ class ReliableSession(Session):
         hub: of the component.
         delivery: how often to acknowledge.
         path: for reports.
-        deliver: takes each value that arrives.
-        after: makes a call once subscribers have returned from what was delivered before.
+        give: gives a value to subscribers; called where they run.
+        audience: the component whose subscribers are to be done before a message is
+            acknowledged; a client's group, if it has one.
+        archive: what outlives the process.
         on_end: hears once how the connection ended.
     """
 
@@ -59,10 +66,14 @@ class ReliableSession(Session):
         "_ack_delay",
         "_ack_timer",
         "_after",
+        "_archive",
+        "_audience",
         "_call_ack",
         "_closing",
         "_done",
         "_greeting_timer",
+        "_held",
+        "_number",
         "_path",
         "_receipt",
         "conversation",
@@ -78,22 +89,32 @@ class ReliableSession(Session):
         *,
         delivery: Delivery,
         path: str,
-        deliver: Callable[[Any], None],
-        after: Notify,
+        give: Callable[[Any], None],
+        audience: Hub[Any],
+        archive: Archive | None,
         on_end: Callable[[CloseInfo], None],
     ) -> None:
         super().__init__(
-            connection, datatype, conversation.outgoing, hub, deliver=deliver, on_end=on_end
+            connection, datatype, conversation.outgoing, hub, deliver=give, on_end=on_end
         )
         self.conversation = conversation
         self.violation: ProtocolViolationError | None = None
         self._use(conversation.incoming)
         self._path = path
-        self._after = after
+        self._audience = audience
+        self._after = audience.deliver
+        self._archive = archive
+        self.give(give)
+        # What arrives before anybody has subscribed.
+        self._held: list[_Held] | None = None
+        if not audience.heard:
+            self._held = []
+            audience.when_heard(self._let_go)
         self._ack_delay = delivery.ack_delay
         self._ack_timer: asyncio.TimerHandle | None = None
         # Subscribers may run on a thread of their own, and acknowledge from there.
-        self._call_ack = self._ack if isinstance(after, Direct) else self._call_ack_on_loop
+        direct = isinstance(audience.deliver, Direct)
+        self._call_ack = self._ack if direct else self._call_ack_on_loop
         self._ack_called = False
         self._greeting_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -117,11 +138,41 @@ class ReliableSession(Session):
         except ProtocolViolationError as exc:
             self.refuse(exc)
             return
-        if number:
-            super().on_message(message)
-            self._after(self._done, number)
-            if self._ack_timer is None:
-                self._ack_timer = self._hub.lease.loop.call_later(self._ack_delay, self._ack_late)
+        if not number:
+            return
+        if self._held is not None:
+            self._hold(self._held, message, number)
+            return
+        self._pass_on(message, number, self._done)
+
+    def give(self, give: Callable[[Any], None]) -> None:
+        """Say what gives a value to subscribers."""
+        archive, scheduled = self._archive, not isinstance(self._audience.deliver, Direct)
+        if archive is None or (scheduled and self._audience is not self._hub):
+            # Subscribers of a group that has a scheduler run too late for a transaction here.
+            self._deliver = self._hub.into(give)
+            return
+        run = archive.giving(give)
+        self._deliver = lambda value: self._after(run, (value, self._number))
+
+    def _hold(self, held: list[_Held], message: Payload, number: int) -> None:
+        """Keep a message until somebody has subscribed, or it seems that nobody will."""
+        held.append((message, number, self._done))
+        if not self._audience.may_keep(len(held)):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Go on with what was held."""
+        held, self._held = self._held, None
+        for message, number, done in held or ():
+            self._pass_on(message, number, done)
+
+    def _pass_on(self, message: Payload, number: int, done: Callable[[int], None]) -> None:
+        self._number = number
+        super().on_message(message)
+        self._after(done, number)
+        if self._ack_timer is None:
+            self._ack_timer = self._hub.lease.loop.call_later(self._ack_delay, self._ack_late)
 
     def _on_control(self, message: str) -> None:
         if self._closing is not None:
@@ -136,6 +187,8 @@ class ReliableSession(Session):
     def _take(self, control: Control) -> None:
         """Have the conversation take a control message, and do what follows from it."""
         effect = self.conversation.receive(control)
+        if effect.opened and self._archive is not None:
+            self._archive.note(self.conversation)  # before the peer can rely on it
         self.say(*effect.reply)
         self._follow(effect)
         self.pump()
@@ -162,6 +215,8 @@ class ReliableSession(Session):
     def _processed(self, receipt: Receipt, number: int) -> None:
         """Hear that subscribers are done with a message. On whichever thread they run."""
         receipt.processed = number
+        if self._archive is not None:
+            self._archive.note_processed(number)
         if receipt.due:
             self._call_ack()
 

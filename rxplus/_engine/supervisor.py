@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -34,6 +34,20 @@ class _Outcome(NamedTuple):
 
     error: Exception
     worth_retrying: bool
+
+
+class _Outbox(Protocol):
+    """What waits to be sent, in memory or in a store."""
+
+    def put(self, payload: Payload, size: int, /) -> None: ...
+
+    def seal(self) -> None: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
 
 
 class Supervisor:
@@ -92,7 +106,11 @@ class Supervisor:
         self.continuity: Continuity | None = None
         """What makes connections one session, if that was asked for."""
         if delivery.acknowledges:
-            self.continuity = Continuity(hub, delivery, self.mailbox)
+            self.continuity = Continuity(hub, delivery, self.mailbox, path, self._on_mail)
+        stored = self.continuity.stored if self.continuity is not None else None
+        self._outbox: _Outbox = stored or self.mailbox
+        self.put = self._outbox.put
+        """Takes a message to send. Any thread."""
         self._session: Session | None = None
         self._opened_at = 0.0
         self._trusted = False
@@ -100,13 +118,26 @@ class Supervisor:
         self._ended: asyncio.Future[tuple[CloseInfo, Exception | None]] | None = None
         self._changed = Signal()  # a session began, or none will any more
         self._task: asyncio.Task[None] | None = None
-        hub.seal = self.mailbox.seal
+        hub.seal = self._outbox.seal
         hub.on_room = self.resume_reading
 
     def latency(self) -> float | None:
         """The round-trip time that the present connection last measured. Any thread."""
         session = self._session
         return None if session is None else session.connection.latency
+
+    def queued_messages(self) -> int:
+        """How many messages wait to be sent; with a store, or to be acknowledged. Any thread."""
+        return self._outbox.waiting
+
+    def queued_bytes(self) -> int:
+        """The size of those messages that are in memory. Any thread."""
+        return self._outbox.bytes
+
+    def serve(self, audience: Hub[Any]) -> None:
+        """Say whose subscribers are to be done with a message before it is acknowledged."""
+        if self.continuity is not None:
+            self.continuity.audience = audience
 
     @property
     def connected(self) -> bool:
@@ -129,10 +160,11 @@ class Supervisor:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._session is not None:
-            await self._session.close(1000, "", max(0.0, deadline - loop.time()))
+            code = 1000 if self.continuity is None else self.continuity.goodbye
+            await self._session.close(code, "", max(0.0, deadline - loop.time()))
         self._report_losses()
         if self.continuity is not None:
-            self.continuity.give_up(LossReason.UNACKNOWLEDGED)
+            self.continuity.close()
         self._discard(LossReason.CLOSED)
         self._go(ConnectionState.CLOSED)
         self._hub.deliver(self.state.finish, None)
@@ -281,7 +313,7 @@ class Supervisor:
             self._datatype,
             self.mailbox,
             self._hub,
-            deliver=self._hub.into(self._hub.messages),
+            deliver=self._hub.into(self._hub.messages.emit),
             on_end=self._on_end,
         )
 

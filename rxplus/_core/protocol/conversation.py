@@ -212,4 +212,5 @@ class ServerConversation(Conversation):
         self.epoch = control.epoch
         self.expiry = min(self._delivery.expiry, control.expiry)
         welcome = Welcome(self.token, resumed, self.incoming.received, self.expiry)
-        return Effect(reply=(welcome, self._open(control.received if resumed else 0)), opened=True)
+        seq = self._open(control.received if resumed else 0)
+        return Effect(reply=(welcome, seq), opened=True, resumed=resumed)
