@@ -78,6 +78,11 @@ class SessionMember(Member):
     def keeps(self) -> bool:
         return self.stored is not None
 
+    def put(self, payload: Payload, size: int) -> None:
+        """Put a message for it into the store. Any thread."""
+        assert self.stored is not None
+        self.stored.put(payload, size)
+
     def _pump(self) -> None:
         self.session.pump()
 
@@ -285,8 +290,8 @@ class Reception:
         assert self._delivery.store is not None
         with self._delivery.store.transaction():
             for member in members:
-                if isinstance(member, SessionMember) and member.stored and not member.over:
-                    member.stored.put(payload, size)
+                if isinstance(member, SessionMember) and not member.over:
+                    member.put(payload, size)
 
     # ── connections come and go ───────────────────────────────────────────────────────────
 

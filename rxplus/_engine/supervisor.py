@@ -108,7 +108,7 @@ class Supervisor:
         if delivery.acknowledges:
             self.continuity = Continuity(hub, delivery, self.mailbox, path, self._on_mail)
         stored = self.continuity.stored if self.continuity is not None else None
-        self._outbox: _Outbox = stored or self.mailbox
+        self._outbox: _Outbox = self.mailbox if stored is None else stored
         self.put = self._outbox.put
         """Takes a message to send. Any thread."""
         self._session: Session | None = None
