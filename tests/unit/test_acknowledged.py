@@ -646,7 +646,7 @@ def test_withdrawn_messages_are_reported(world: World) -> None:
 
 
 def test_sender_waits_while_too_much_is_unacknowledged(world: World) -> None:
-    """What is not acknowledged is bounded; what waits then fills the buffer, whose policy counts."""
+    """What is not acknowledged is bounded; what waits then fills the buffer."""
     delivery = Delivery.acknowledged(max_messages=1)
     server = world.server(
         delivery=Delivery.acknowledged(ack_delay=0.5), scheduler=world.sim.scheduler
