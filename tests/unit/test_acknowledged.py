@@ -17,6 +17,7 @@ from rxplus import (
     Limits,
     Loss,
     LossReason,
+    Overflow,
     ProtocolViolationError,
     Retry,
     RxWSClient,
@@ -27,6 +28,7 @@ from rxplus import (
     basic_auth,
 )
 from rxplus._core.protocol.control import Ack, Away, Seq, Sync, Welcome
+from rxplus._engine.reception import SessionMember
 
 ACKNOWLEDGED = Delivery.acknowledged()
 SOON = Retry(initial=0.1, jitter=0.0)
@@ -44,6 +46,13 @@ def token_of(hand: Hand) -> str:
     welcome = hand.controls()[0]
     assert isinstance(welcome, Welcome)
     return welcome.session
+
+
+def member_of(server: RxWSServer) -> SessionMember:
+    """Return the one peer of a server, as its engine has it."""
+    (peer,) = server.peers
+    assert isinstance(peer._member, SessionMember)
+    return peer._member
 
 
 # ── a session outlives its connections ────────────────────────────────────────────────────
@@ -187,7 +196,7 @@ def test_session_expires_on_the_server(world: World) -> None:
     joined, losses = world.sim.record(server.connections), world.sim.record(server.losses)
     hand = Hand(world, server)
     hand.say(hello(expiry=5.0))
-    assert hand.controls()[0] == Welcome(joined.values[0]._member.token, False, 0, 5.0)
+    assert hand.controls()[0] == Welcome(member_of(server).token, False, 0, 5.0)
     hand.say(Seq(1))
     messages = world.sim.record(joined.values[0])
     server.on_next(tagged("/a", "sent")[0])
@@ -292,7 +301,7 @@ def test_session_ignores_what_an_older_connection_still_sends(world: World) -> N
     old, new = Hand(world, server), Hand(world, server)
     old.say(hello(), Seq(1), "one")
     token = token_of(old)
-    session = next(iter(server.peers))._member.session
+    session = member_of(server).session
     new.say(hello(token, epoch=2, next=2), Seq(2))
     world.on_loop(lambda: session.on_message("stale"))
     world.on_loop(lambda: session.on_message("\0{}"))
@@ -410,7 +419,7 @@ def test_client_stops_when_the_server_breaks_the_protocol(world: World) -> None:
     """A server that says what it may not say ends the client, with an error that tells."""
     server, client = pair(world)
     values = world.sim.record(client)
-    world.on_loop(lambda: server.peers[0]._member.session.say(hello()))
+    world.on_loop(lambda: member_of(server).session.say(hello()))
     world.settle(1)
     assert isinstance(values.error.exception, ProtocolViolationError)  # type: ignore[union-attr]  # it failed
     client.close()
@@ -653,7 +662,7 @@ def test_sender_waits_while_too_much_is_unacknowledged(world: World) -> None:
     )
     values = world.sim.record(server)
     client = world.connected(
-        server, delivery=delivery, buffer=Buffer(max_messages=2, overflow="error")
+        server, delivery=delivery, buffer=Buffer(max_messages=2, overflow=Overflow.error())
     )
     accepted = []
     with pytest.raises(BufferFullError):
@@ -834,7 +843,7 @@ def test_group_acknowledges_after_its_own_subscribers(world: World) -> None:
     assert client.wait_connected(5)
     server.on_next(tagged("/a", "early")[0])
     world.settle(1)
-    member = server.peers[0]._member
+    member = member_of(server)
     assert not member.conversation.outgoing.idle
     values = world.sim.record(group)
     world.settle(1)
