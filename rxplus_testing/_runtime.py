@@ -12,6 +12,7 @@ from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site
+from rxplus_testing._tokens import Tokens
 from rxplus_testing._trace import Trace
 
 __all__ = ["InlineRuntime"]
@@ -146,8 +147,7 @@ class InlineRuntime:
         self._driver = driver
         self._trace = trace
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
-        # Of their own: whoever asks for names is not to change what others draw.
-        self._tokens = random.Random(f"{seed} tokens")  # noqa: S311 - as above
+        self._tokens = Tokens(seed)
         self._leases: dict[InlineLease, str] = {}
 
     @property
@@ -157,7 +157,7 @@ class InlineRuntime:
 
     def token(self) -> str:
         """Make a name, which follows from the seed."""
-        return f"{self._tokens.getrandbits(128):032x}"
+        return self._tokens.make()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
