@@ -22,6 +22,7 @@ from rxplus.config import (
     Timeouts,
 )
 from rxplus.datatypes import WSBytes, WSDatatype, WSJson, WSObject, WSStr, wsdt_factory
+from rxplus.delivery import Delivery, Level
 from rxplus.errors import (
     BufferFullError,
     CertificateError,
@@ -30,10 +31,17 @@ from rxplus.errors import (
     ConnectionClosedError,
     ConnectTimeoutError,
     DecodeError,
+    DeliveryUnsupportedError,
     HandshakeRejectedError,
     InvalidEndpointError,
+    ProtocolViolationError,
     RxException,
     RxPlusError,
+    SessionTakenError,
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
     TransportError,
     UnsafePickleWarning,
     WouldDeadlockError,
@@ -44,6 +52,7 @@ from rxplus.peer import Peer
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
 from rxplus.security import basic_auth, bearer_auth
 from rxplus.server import RxWSServer
+from rxplus.store import Store, Stored
 from rxplus.tagged import TaggedData, tag, tag_filter, untag
 from rxplus.telemetry import Telemetry
 from rxplus.transport import (
@@ -87,6 +96,8 @@ __all__ = [
     "Timeouts",
     "Buffer",
     "Overflow",
+    "Delivery",
+    "Level",
     "Limits",
     "Handshake",
     "Security",
@@ -108,14 +119,24 @@ __all__ = [
     "WouldDeadlockError",
     "BufferFullError",
     "DecodeError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreDamagedError",
     "TransportError",
     "ConnectionClosedError",
+    "ProtocolViolationError",
+    "DeliveryUnsupportedError",
+    "SessionTakenError",
     "ConnectError",
     "ConnectTimeoutError",
     "HandshakeRejectedError",
     "CertificateError",
     "InvalidEndpointError",
     "UnsafePickleWarning",
+    # what survives the process
+    "Store",
+    "Stored",
     # the seams
     "Transport",
     "Connection",

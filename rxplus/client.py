@@ -52,7 +52,8 @@ class RxWSClient(Component[Any]):
             than being lost while there is none.
         scheduler: where subscribers run; ``None`` is the loop thread.
         runtime: where the client runs; ``None`` gives it a thread of its own.
-        **options: ``retry`` (:class:`Retry`), ``buffer`` (:class:`Buffer`),
+        **options: ``delivery`` (:class:`Delivery`), ``retry`` (:class:`Retry`),
+            ``buffer`` (:class:`Buffer`),
             ``limits`` (:class:`Limits`), ``timeouts`` (:class:`Timeouts`),
             ``handshake`` (:class:`Handshake`), ``subprotocols`` (names, best first),
             ``tls`` (``True``, an :class:`ssl.SSLContext` or :class:`TLS`),
@@ -101,21 +102,26 @@ class RxWSClient(Component[Any]):
             limits=given.limits,
             scheduler=scheduler,
             telemetry=given.telemetry,
+            redeliver=given.delivery.redeliver,
         )
         super().__init__(hub)
-        self._supervisor = Supervisor(
-            hub,
-            transport,
-            _endpoint_source(conn_cfg, given),
-            path=path,
-            datatype=self._datatype,
-            retry=given.retry_policy,
-            buffer=given.buffer,
-            buffering=given.buffer_while_disconnected,
-        )
-        self._put = self._supervisor.mailbox.put
+        try:
+            self._supervisor = Supervisor(
+                hub,
+                transport,
+                _endpoint_source(conn_cfg, given),
+                path=path,
+                datatype=self._datatype,
+                retry=given.retry_policy,
+                buffer=given.buffer,
+                delivery=given.promised,
+            )
+        except BaseException:  # its store cannot be read
+            self._close(0.0, None)
+            raise
+        self._put = self._supervisor.put
         self._encode = self._datatype.encode
-        hub.stats.queue = self._supervisor.mailbox.__len__
+        hub.stats.queue = self._supervisor.queued_messages
         hub.stats.ping = self._supervisor.latency
         hub.run(self._supervisor)
         self._begin()
@@ -133,6 +139,7 @@ class RxWSClient(Component[Any]):
             TypeError: the datatype cannot send it.
             ValueError: neither can it send its contents.
             BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            StoreError: it cannot be kept, with durable delivery.
             ComponentClosedError: the client is closed.
         """
         payload = self._encode(value)
@@ -173,7 +180,7 @@ class RxWSClient(Component[Any]):
         return self.connected
 
     def _queued_bytes(self) -> int:
-        return self._supervisor.mailbox.bytes
+        return self._supervisor.queued_bytes()
 
     def _paths(self) -> dict[str, int]:
         return {self._supervisor.path: self._hub.stats.connections}
@@ -202,7 +209,7 @@ def _endpoint_source(
             server_hostname=tls.server_hostname if tls else None,
             headers=await _headers(handshake),
             origin=handshake.origin,
-            subprotocols=tuple(options.subprotocols),
+            subprotocols=options.offered,
             options=options.wire,
         )
 

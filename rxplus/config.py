@@ -6,7 +6,6 @@ All durations are in seconds, all sizes in bytes.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
@@ -15,6 +14,13 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from rxplus._checks import (
+    check_callable,
+    check_count,
+    check_duration,
+    check_instance,
+    check_number,
+)
 from rxplus.handshake import Headers, HeadersLike, Request, Response
 
 __all__ = [
@@ -36,69 +42,33 @@ __all__ = [
 Compression: TypeAlias = Literal["deflate"] | None
 
 
-# ── checks, each of which names the key and the value ──────────────────────────────────────
-
-
-def _number(key: str, value: Any, *, least: float = 0.0, above: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{key} must be a number, got {value!r}")
-    if math.isnan(value) or value < least or (above and value == least):
-        bound = "more than" if above else "at least"
-        raise ValueError(f"{key} must be {bound} {least:g}, got {value!r}")
-    return float(value)
-
-
-def _duration(key: str, value: Any, *, optional: bool = True) -> None:
-    """A duration in seconds; ``None`` where there need not be one."""
-    if value is None and optional:
-        return
-    if _number(key, value) == math.inf:
-        raise ValueError(f"{key} must be finite, got {value!r}")
-
-
-def _count(key: str, value: Any, *, least: int = 1, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{key} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{key} must be at least {least}, got {value!r}")
-
-
-def _instance(key: str, value: Any, wanted: type | tuple[type, ...], what: str) -> None:
-    if not isinstance(value, wanted):
-        raise TypeError(f"{key} must be {what}, got {value!r}")
-
-
-def _callable(key: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{key} must be callable, got {value!r}")
+# ── what has no value of its own ──────────────────────────────────────────────────────────────
 
 
 def check_keepalive(ping_interval: float | None, ping_timeout: float | None) -> None:
     """Refuse keepalive durations that cannot be right. ``None`` turns one off."""
-    _duration("ping_interval", ping_interval)
-    _duration("ping_timeout", ping_timeout)
+    check_duration("ping_interval", ping_interval)
+    check_duration("ping_timeout", ping_timeout)
     if ping_interval == 0:
         raise ValueError(f"ping_interval must be more than 0, or None, got {ping_interval!r}")
 
 
 def check_retry_timeout(conn_retry_timeout: float) -> None:
     """Refuse a delay before a retry that cannot be right."""
-    _duration("conn_retry_timeout", conn_retry_timeout, optional=False)
+    check_duration("conn_retry_timeout", conn_retry_timeout, optional=False)
 
 
 def check_timeout(timeout: float | None) -> None:
     """Refuse a time for closing that cannot be right."""
-    _duration("timeout", timeout)
+    check_duration("timeout", timeout)
 
 
 def check_close(code: int, reason: str) -> None:
     """Refuse a close code that may not be sent (RFC 6455, section 7.4), and no text as a reason."""
-    _count("code", code)
+    check_count("code", code)
     if code not in _SENDABLE_CODES:
         raise ValueError(f"code must be 1000 or another close code that may be sent, got {code!r}")
-    _instance("reason", reason, str, "a str")
+    check_instance("reason", reason, str, "a str")
 
 
 _SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
@@ -146,7 +116,7 @@ class ConnConfig:
         """
         if isinstance(conn_cfg, cls):
             return conn_cfg
-        _instance("conn_cfg", conn_cfg, Mapping, "a mapping or a ConnConfig")
+        check_instance("conn_cfg", conn_cfg, Mapping, "a mapping or a ConnConfig")
         assert isinstance(conn_cfg, Mapping)
         validate_conn_cfg(conn_cfg, ["host", "port", "path"] if path else ["host", "port"])
         unknown = [key for key in conn_cfg if key not in ("host", "port", "path")]
@@ -257,19 +227,19 @@ class Retry:
     fatal_statuses: frozenset[int] = frozenset({401, 403})
 
     def __post_init__(self) -> None:
-        _duration("Retry.initial", self.initial)
-        _number("Retry.factor", self.factor, least=1.0)
-        _duration("Retry.maximum", self.maximum, optional=False)
-        if _number("Retry.jitter", self.jitter) > 1.0:
+        check_duration("Retry.initial", self.initial)
+        check_number("Retry.factor", self.factor, least=1.0)
+        check_duration("Retry.maximum", self.maximum, optional=False)
+        if check_number("Retry.jitter", self.jitter) > 1.0:
             raise ValueError(f"Retry.jitter must be in 0..1, got {self.jitter!r}")
-        _count("Retry.limit", self.limit, least=0, optional=True)
-        _duration("Retry.stable_after", self.stable_after, optional=False)
+        check_count("Retry.limit", self.limit, least=0, optional=True)
+        check_duration("Retry.stable_after", self.stable_after, optional=False)
         for key in ("fatal_codes", "fatal_statuses"):
             codes = getattr(self, key)
-            _instance(f"Retry.{key}", codes, Iterable, "a set of ints")
+            check_instance(f"Retry.{key}", codes, Iterable, "a set of ints")
             object.__setattr__(self, key, frozenset(codes))
             for code in getattr(self, key):
-                _count(f"Retry.{key} item", code)
+                check_count(f"Retry.{key} item", code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,9 +257,9 @@ class Timeouts:
     exit: float = 2.0
 
     def __post_init__(self) -> None:
-        _duration("Timeouts.open", self.open)
-        _duration("Timeouts.close", self.close, optional=False)
-        _duration("Timeouts.exit", self.exit, optional=False)
+        check_duration("Timeouts.open", self.open)
+        check_duration("Timeouts.close", self.close, optional=False)
+        check_duration("Timeouts.exit", self.exit, optional=False)
 
 
 # ── how much ──────────────────────────────────────────────────────────────────────────────
@@ -319,9 +289,9 @@ class Overflow:
     key: Callable[[str | bytes], Hashable] | None = None
 
     def __post_init__(self) -> None:
-        _instance("Overflow.on_full", self.on_full, OnFull, "an OnFull")
-        _duration("Overflow.timeout", self.timeout)
-        _callable("Overflow.key", self.key)
+        check_instance("Overflow.on_full", self.on_full, OnFull, "an OnFull")
+        check_duration("Overflow.timeout", self.timeout)
+        check_callable("Overflow.key", self.key)
 
     @classmethod
     def block(cls, timeout: float | None = 10.0) -> Overflow:
@@ -388,8 +358,8 @@ class Buffer:
     overflow: Overflow = field(default_factory=Overflow.block)
 
     def __post_init__(self) -> None:
-        _count("Buffer.max_messages", self.max_messages)
-        _count("Buffer.max_bytes", self.max_bytes)
+        check_count("Buffer.max_messages", self.max_messages)
+        check_count("Buffer.max_bytes", self.max_bytes)
         object.__setattr__(self, "overflow", Overflow.of(self.overflow))
 
 
@@ -413,12 +383,12 @@ class Limits:
     slow_callback: float | None = 0.25
 
     def __post_init__(self) -> None:
-        _count("Limits.max_message_size", self.max_message_size, optional=True)
-        _count("Limits.max_connections", self.max_connections, optional=True)
+        check_count("Limits.max_message_size", self.max_message_size, optional=True)
+        check_count("Limits.max_connections", self.max_connections, optional=True)
         per_address = self.max_connections_per_address
-        _count("Limits.max_connections_per_address", per_address, optional=True)
-        _count("Limits.max_undelivered", self.max_undelivered)
-        _duration("Limits.slow_callback", self.slow_callback)
+        check_count("Limits.max_connections_per_address", per_address, optional=True)
+        check_count("Limits.max_undelivered", self.max_undelivered)
+        check_duration("Limits.slow_callback", self.slow_callback)
 
 
 # ── who ───────────────────────────────────────────────────────────────────────────────────
@@ -453,9 +423,9 @@ class Security:
     def __post_init__(self) -> None:
         if self.origins is not None:
             object.__setattr__(self, "origins", _origins(self.origins))
-        _callable("Security.authenticate", self.authenticate)
+        check_callable("Security.authenticate", self.authenticate)
         if self.health_path is not None:
-            _instance("Security.health_path", self.health_path, str, "a str or None")
+            check_instance("Security.health_path", self.health_path, str, "a str or None")
             if not self.health_path.startswith("/"):
                 raise ValueError(
                     f"Security.health_path must begin with '/', got {self.health_path!r}"
@@ -468,7 +438,7 @@ def _origins(origins: Any) -> tuple[str | re.Pattern[str] | None, ...]:
     checked = tuple(origins)
     for origin in checked:
         text = origin.pattern if isinstance(origin, re.Pattern) else origin
-        _instance("Security.origins item", text, (str, type(None)), "a str, pattern or None")
+        check_instance("Security.origins item", text, (str, type(None)), "a str, pattern or None")
     return checked
 
 
@@ -506,7 +476,7 @@ class Handshake:
         if self.basic_auth is not None:
             _check_credentials(self.basic_auth)
         if self.origin is not None:
-            _instance("Handshake.origin", self.origin, str, "a str or None")
+            check_instance("Handshake.origin", self.origin, str, "a str or None")
 
 
 def _check_credentials(credentials: Any) -> None:
@@ -531,11 +501,11 @@ class TLS:
 
     def __post_init__(self) -> None:
         if self.context is not None:
-            _instance("TLS.context", self.context, ssl.SSLContext, "an ssl.SSLContext or None")
+            check_instance("TLS.context", self.context, ssl.SSLContext, "an ssl.SSLContext or None")
             if self.context.protocol is ssl.PROTOCOL_TLS_SERVER:
                 raise ValueError(f"TLS.context must be a client's, got {self.context!r}")
         if self.server_hostname is not None:
-            _instance("TLS.server_hostname", self.server_hostname, str, "a str or None")
+            check_instance("TLS.server_hostname", self.server_hostname, str, "a str or None")
 
     @classmethod
     def of(cls, value: TLS | ssl.SSLContext | bool | None) -> TLS | None:
@@ -546,7 +516,7 @@ class TLS:
             return cls(context=ssl.create_default_context())
         if isinstance(value, ssl.SSLContext):
             return cls(context=value)
-        _instance("tls", value, cls, "an ssl.SSLContext, a TLS, True or None")
+        check_instance("tls", value, cls, "an ssl.SSLContext, a TLS, True or None")
         return cls(
             context=value.context or ssl.create_default_context(),
             server_hostname=value.server_hostname,

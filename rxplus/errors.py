@@ -9,8 +9,15 @@
         ├── WouldDeadlockError     a blocking call on the loop thread  (also a RuntimeError)
         ├── BufferFullError        a full buffer that may not wait or drop
         ├── DecodeError            a peer's message that the datatype refuses
+        ├── StoreError             a store cannot be read or written
+        │   ├── StoreFullError         ... since there is no room
+        │   ├── StoreLockedError       ... since another process has it open
+        │   └── StoreDamagedError      ... since its file is not what it should be
         └── TransportError
             ├── ConnectionClosedError      the connection is not open (any more)
+            ├── ProtocolViolationError     the peer broke the session protocol
+            ├── DeliveryUnsupportedError   the peer cannot deliver as was asked for
+            ├── SessionTakenError          another connection took the session over
             └── ConnectError               a connection could not be opened
                 ├── ConnectTimeoutError    ... in time              (also a TimeoutError)
                 ├── HandshakeRejectedError ... the server answered with an HTTP status
@@ -31,10 +38,17 @@ __all__ = [
     "ConnectTimeoutError",
     "ConnectionClosedError",
     "DecodeError",
+    "DeliveryUnsupportedError",
     "HandshakeRejectedError",
     "InvalidEndpointError",
+    "ProtocolViolationError",
     "RxException",
     "RxPlusError",
+    "SessionTakenError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
     "TransportError",
     "UnsafePickleWarning",
     "WouldDeadlockError",
@@ -81,6 +95,22 @@ class DecodeError(RxPlusError):
     """A message arrived that the datatype could not turn into a value."""
 
 
+class StoreError(RxPlusError):
+    """A store cannot be read or written. What it holds is as it was before."""
+
+
+class StoreFullError(StoreError):
+    """There is no room in a store, on the disk or within its limits."""
+
+
+class StoreLockedError(StoreError):
+    """Another process, or another store of this one, has the store open."""
+
+
+class StoreDamagedError(StoreError):
+    """A store's file is damaged, or of a version that is not known. It has been left as it is."""
+
+
 class TransportError(RxPlusError):
     """Base of what a transport raises."""
 
@@ -104,6 +134,18 @@ class ConnectionClosedError(TransportError):
         return f"connection closed with code {self.code}" + (
             f": {self.reason}" if self.reason else ""
         )
+
+
+class ProtocolViolationError(TransportError):
+    """The peer said something that the session protocol does not let it say."""
+
+
+class DeliveryUnsupportedError(TransportError):
+    """The peer cannot deliver as was asked for: it does not speak the session protocol."""
+
+
+class SessionTakenError(TransportError):
+    """Another connection has taken the session over."""
 
 
 class ConnectError(TransportError):

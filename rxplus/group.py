@@ -91,6 +91,7 @@ class RxWSClientGroup(Component[TaggedData]):
             limits=given.limits,
             scheduler=scheduler,
             telemetry=given.telemetry,
+            redeliver=given.delivery.redeliver,
         )
         super().__init__(hub)
 
@@ -216,6 +217,10 @@ class _GroupClient(RxWSClient):
         """Begin to connect. Loop thread."""
         self._supervisor.start()
 
+    def serve(self, audience: Hub[Any]) -> None:
+        """Say whose subscribers are to be done with a message before it is acknowledged."""
+        self._supervisor.serve(audience)
+
     def pause_reading(self) -> None:
         """Read nothing until the group has caught up. Loop thread."""
         self._supervisor.pause_reading()
@@ -340,7 +345,7 @@ class _Members:
     def _attach(self, path: str, client: _GroupClient) -> None:
         """Listen to a client, and only then let it connect. Loop thread."""
         hub = self._hub
-        emit = hub.into(hub.messages)
+        emit = hub.into(hub.messages.emit)
 
         def deliver(value: Any) -> None:
             emit(TaggedData(path, value))
@@ -357,6 +362,7 @@ class _Members:
             on_error=lambda error: self._end(path, client, error),
             on_completed=lambda: self._end(path, client, None),
         )
+        client.serve(hub)
         client.start()
 
     def _end(self, path: str, client: _GroupClient, error: Exception | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
+from rxplus._core.protocol.names import offers
 from rxplus.config import (
     TLS,
     Buffer,
@@ -21,6 +22,7 @@ from rxplus.config import (
     check_keepalive,
     check_retry_timeout,
 )
+from rxplus.delivery import Delivery, Level
 from rxplus.telemetry import Telemetry
 from rxplus.transport import TransportLike, WireOptions
 
@@ -28,6 +30,7 @@ __all__ = ["ClientKwargs", "ClientOptions", "ServerKwargs", "ServerOptions"]
 
 
 class _Kwargs(TypedDict, total=False):
+    delivery: Delivery | Literal["at_most_once", "buffered", "acknowledged"] | None
     buffer: Buffer | None
     limits: Limits | None
     timeouts: Timeouts | None
@@ -56,6 +59,7 @@ class ServerKwargs(_Kwargs, total=False):
 class _Options:
     ping_interval: float | None
     ping_timeout: float | None
+    delivery: Delivery = field(default_factory=Delivery.at_most_once)
     buffer: Buffer = field(default_factory=Buffer)
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -84,6 +88,7 @@ class _Options:
         return cls(**kept)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "delivery", Delivery.of(self.delivery))
         for one in fields(self):
             default, value = _default(one), getattr(self, one.name)
             if default is not None and not isinstance(value, type(default)):
@@ -92,6 +97,11 @@ class _Options:
         check_keepalive(self.ping_interval, self.ping_timeout)
         check_compression(self.compression)
         _check_subprotocols(self.subprotocols)
+
+    def _subprotocols(self, *, required: bool) -> tuple[str, ...]:
+        if not self.delivery.acknowledges:
+            return tuple(self.subprotocols)
+        return offers(self.subprotocols, required=required)
 
     @property
     def wire(self) -> WireOptions:
@@ -126,6 +136,19 @@ class ClientOptions(_Options):
         object.__setattr__(self, "tls", TLS.of(self.tls))
 
     @property
+    def promised(self) -> Delivery:
+        """What is promised, with ``buffer_while_disconnected`` as the plain way to say buffered."""
+        if self.buffer_while_disconnected and not self.delivery.buffers:
+            return Delivery.buffered()
+        return self.delivery
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The subprotocols that a server is asked for, best first."""
+        required = self.delivery.fallback != "at_most_once"
+        return self._subprotocols(required=required)
+
+    @property
     def retry_policy(self) -> Retry:
         """The retry policy, with ``conn_retry_timeout`` as its first delay unless it has one."""
         if self.retry.initial is not None:
@@ -153,6 +176,16 @@ class ServerOptions(_Options):
             raise ValueError(
                 f"tls must be a server-side ssl.SSLContext, got a client's {self.tls!r}"
             )
+        if self.delivery.level is Level.BUFFERED:
+            raise ValueError(
+                "delivery of a server cannot be 'buffered': it has nothing to keep for peers that "
+                "it does not know yet; take 'acknowledged'"
+            )
+
+    @property
+    def understood(self) -> tuple[str, ...]:
+        """The subprotocols that clients may ask for, best first."""
+        return self._subprotocols(required=self.delivery.fallback == "error")
 
 
 def _check_subprotocols(subprotocols: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from reactivex import Subject, abc
 
+from rxplus._core.protocol.names import application_name
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
@@ -56,7 +57,7 @@ class Peer(Subject[Any]):
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on."""
-        return self._member.connection.subprotocol
+        return application_name(self._member.connection.subprotocol)
 
     @property
     def user(self) -> str | None:
@@ -86,8 +87,10 @@ class Peer(Subject[Any]):
             ComponentClosedError: the server is closed.
         """
         payload = self._member.channel.datatype.encode(value)
-        mailbox = self._acceptor.fanout.mailbox
-        mailbox.put(Outgoing(self._member, payload), payload_size(payload))
+        size = payload_size(payload)
+        if self._member.keeps:
+            self._acceptor.keep(self._member, payload, size)
+        self._acceptor.fanout.mailbox.put(Outgoing(self._member, payload), size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was sent to it before, then close its connection. Does not wait.

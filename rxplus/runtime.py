@@ -105,6 +105,13 @@ class Runtime(Protocol):
         """The generator that jitter is drawn from."""
         ...
 
+    def token(self) -> str:
+        """Make a name that nobody can guess: text of at least 128 random bits.
+
+        A simulation may make it from its seed.
+        """
+        ...
+
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         ...

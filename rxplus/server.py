@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, Unpack
 
 from reactivex import Observable, abc
 
+from rxplus._checks import check_duration
 from rxplus._core.routing import Channel, route_of
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
@@ -23,7 +24,7 @@ from rxplus.options import ServerKwargs, ServerOptions
 from rxplus.peer import Peer
 from rxplus.runtime import Runtime
 from rxplus.tagged import TaggedData
-from rxplus.transport import CloseInfo, ServerEndpoint
+from rxplus.transport import ServerEndpoint
 from rxplus.transports.named import transport_of
 
 __all__ = ["DatatypeByPath", "RxWSServer", "datatype_chooser"]
@@ -52,7 +53,8 @@ class RxWSServer(Component[TaggedData]):
         name: in logs and errors; made up when ``None``.
         scheduler: where subscribers run; ``None`` is the loop thread.
         runtime: where the server runs; ``None`` gives it a thread of its own.
-        **options: ``buffer`` (:class:`Buffer`, for each peer), ``limits``
+        **options: ``delivery`` (:class:`Delivery`, for the peers that can have it),
+            ``buffer`` (:class:`Buffer`, for each peer), ``limits``
             (:class:`Limits`), ``timeouts`` (:class:`Timeouts`), ``security``
             (:class:`Security`), ``subprotocols`` (names, best first), ``tls``
             (a server-side :class:`ssl.SSLContext`), ``compression`` (``"deflate"``),
@@ -91,6 +93,7 @@ class RxWSServer(Component[TaggedData]):
             limits=given.limits,
             scheduler=scheduler,
             telemetry=given.telemetry,
+            redeliver=given.delivery.redeliver,
         )
         super().__init__(hub)
         self._peers = _Peers(hub)
@@ -101,18 +104,20 @@ class RxWSServer(Component[TaggedData]):
                 host=config.host,
                 port=config.port,
                 tls=given.tls,
-                subprotocols=tuple(given.subprotocols),
+                subprotocols=given.understood,
                 options=given.wire,
             ),
             datatype_of=datatype_of,
             buffer=given.buffer,
             security=given.security,
+            delivery=given.delivery,
             on_join=self._peers.join,
             on_leave=self._peers.leave,
         )
         self._peers.acceptor = self._acceptor
         self._routes = self._acceptor.routes
         self._put = self._acceptor.fanout.mailbox.put
+        self._keep = self._acceptor.keep if given.delivery.store is not None else None
         hub.stats.queue = self._acceptor.queued_messages
         hub.run(self._acceptor)
         self._open(config)
@@ -142,7 +147,10 @@ class RxWSServer(Component[TaggedData]):
             raise TypeError(f"RxWSServer sends TaggedData, got {type(value).__name__}")
         path = route_of(value.tag)
         payload = self._routes.datatype_of(path).encode(value.data)
-        self._put(Outgoing(path, payload), payload_size(payload))
+        size = payload_size(payload)
+        if self._keep is not None:
+            self._keep(path, payload, size)
+        self._put(Outgoing(path, payload), size)
 
     @property
     def port(self) -> int:
@@ -158,6 +166,23 @@ class RxWSServer(Component[TaggedData]):
     def peers(self) -> tuple[Peer, ...]:
         """The peers that are connected now."""
         return self._peers.present
+
+    def announce_restart(self, after: float, *, spread: float = 5.0) -> None:
+        """Tell clients that the server is about to go, and when to come back. Then close it.
+
+        Clients with a session come back after ``after`` seconds and up to ``spread`` more,
+        each at another time.
+
+        Args:
+            after: seconds until the first may come back.
+            spread: seconds over which they are spread.
+
+        Raises:
+            ValueError: negative, infinite or not a number.
+        """
+        check_duration("after", after, optional=False)
+        check_duration("spread", spread, optional=False)
+        self._hub.lease.call_soon(self._acceptor.announce, after, spread)
 
     def _get_path_channels(self, path: str) -> Channel[Member]:
         """Return the one channel of a path, making it if need be. Any thread."""
@@ -177,7 +202,6 @@ class _Peers:
         self._hub = hub
         self.acceptor: Acceptor
         self.joined: Stream[Peer] = hub.side_stream(keep=True)
-        self._emit = hub.into(hub.messages)
         self._by_member: dict[Member, tuple[Peer, Stream[Any]]] = {}
 
     @property
@@ -186,19 +210,19 @@ class _Peers:
 
     def join(self, member: Member) -> Callable[[Any], None]:
         # Who has not been told of the peer yet has had no chance to subscribe to it.
-        messages: Stream[Any] = self._hub.stream(keep=self.joined.keeps)
+        messages: Stream[Any] = self._hub.inbound(keep=self.joined.keeps)
         peer = Peer(self.acceptor, self._hub, member, messages)
         self._by_member[member] = (peer, messages)
-        path, emit, emit_to_peer = member.channel.path, self._emit, self._hub.into(messages)
+        path, emit, emit_to_peer = member.channel.path, self._hub.messages.emit, messages.emit
 
-        def deliver(value: Any) -> None:
+        def give(value: Any) -> None:
             emit_to_peer(value)
             emit(TaggedData(path, value))
 
         self._hub.deliver(self.joined.emit, peer)
-        return deliver
+        return give
 
-    def leave(self, member: Member, _: CloseInfo) -> None:
+    def leave(self, member: Member) -> None:
         messages = self._by_member.pop(member)[1]
         self._hub.deliver(messages.finish, None)
 

@@ -13,6 +13,7 @@ from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site
+from rxplus_testing._tokens import Tokens
 
 __all__ = ["BatonRuntime"]
 
@@ -170,6 +171,7 @@ class BatonRuntime:
         self._baton = baton
         self._loop = loop
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
+        self._tokens = Tokens(seed)
         self._leases: dict[BatonLease, None] = {}
         self._term: _Term | None = None
 
@@ -177,6 +179,10 @@ class BatonRuntime:
     def random(self) -> random.Random:
         """The generator, seeded by the simulation's seed."""
         return self._random
+
+    def token(self) -> str:
+        """Make a name, which follows from the seed."""
+        return self._tokens.make()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""

@@ -200,7 +200,9 @@ class Doorman:
         self.hang_up(ConnectionRefusedError(f"nobody listens on port {port}"))
 
     def _accept_then_close(self, ask: Ask, code: int, reason: str) -> None:
-        connection = self._open(ask, None, WireOptions(), None)
+        # The client is to take it for the server that it wants.
+        subprotocol = next(iter(ask.offered), None)
+        connection = self._open(ask, subprotocol, WireOptions(), None)
         connection.start(_Deaf())
         connection.begin_close(code, reason)
 

@@ -12,6 +12,7 @@ from rxplus_testing._errors import SimDeadlock
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site
+from rxplus_testing._tokens import Tokens
 from rxplus_testing._trace import Trace
 
 __all__ = ["InlineRuntime"]
@@ -146,12 +147,17 @@ class InlineRuntime:
         self._driver = driver
         self._trace = trace
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
+        self._tokens = Tokens(seed)
         self._leases: dict[InlineLease, str] = {}
 
     @property
     def random(self) -> random.Random:
         """The generator, seeded by the simulation's seed."""
         return self._random
+
+    def token(self) -> str:
+        """Make a name, which follows from the seed."""
+        return self._tokens.make()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""

@@ -40,14 +40,17 @@ class ConnectionStatus(str):
             again after a connection has been stable for a while.
         code: the close code of the connection that ended, if one did.
         reason: why, for people.
+        resumed: for a client with sessions that is connected again, whether its session
+            goes on; ``False`` means that it was lost. ``None`` in all other cases.
     """
 
-    __slots__ = ("attempt", "code", "reason", "state")
+    __slots__ = ("attempt", "code", "reason", "resumed", "state")
 
     state: ConnectionState
     attempt: int
     code: int | None
     reason: str
+    resumed: bool | None
 
     def __new__(
         cls,
@@ -56,6 +59,7 @@ class ConnectionStatus(str):
         attempt: int = 1,
         code: int | None = None,
         reason: str = "",
+        resumed: bool | None = None,
     ) -> Self:
         # From a name too: copying and unpickling a str call it that way.
         state = ConnectionState(state)
@@ -64,6 +68,7 @@ class ConnectionStatus(str):
         self.attempt = attempt
         self.code = code
         self.reason = reason
+        self.resumed = resumed
         return self
 
     # As a str does it; said here because type checkers take two kinds of str with
@@ -76,7 +81,8 @@ class ConnectionStatus(str):
     def __repr__(self) -> str:
         code = f", code={self.code}" if self.code is not None else ""
         reason = f", reason={self.reason!r}" if self.reason else ""
-        return f"<{self.state} attempt={self.attempt}{code}{reason}>"
+        resumed = f", resumed={self.resumed}" if self.resumed is not None else ""
+        return f"<{self.state} attempt={self.attempt}{code}{reason}{resumed}>"
 
 
 class IllegalTransitionError(AssertionError):
@@ -96,6 +102,7 @@ class Lifecycle:
         attempt: int,
         code: int | None = None,
         reason: str = "",
+        resumed: bool | None = None,
     ) -> ConnectionStatus:
         """Go to ``state``.
 
@@ -104,5 +111,7 @@ class Lifecycle:
         """
         if state not in _NEXT[self.status.state]:
             raise IllegalTransitionError(f"{self.status.state} -> {state}")
-        self.status = ConnectionStatus(state, attempt=attempt, code=code, reason=reason)
+        self.status = ConnectionStatus(
+            state, attempt=attempt, code=code, reason=reason, resumed=resumed
+        )
         return self.status

@@ -21,6 +21,14 @@ class LossReason(StrEnum):
     """A newer message took its place, under the policy ``latest``."""
     CLOSED = "closed"
     """The component closed before it could be sent."""
+    UNACKNOWLEDGED = "unacknowledged"
+    """It was sent, and this side or the peer closed before it was acknowledged."""
+    SESSION_LOST = "session_lost"
+    """It was sent and not acknowledged, and the session could not be resumed."""
+    EXPIRED = "expired"
+    """The session had no connection for too long."""
+    WITHDRAWN = "withdrawn"
+    """It was to arrive, but the peer gave it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,12 @@ class Loss:
         path: the path they were for, without a query.
         reason: why.
         count: how many. A broadcast that several peers miss counts once for each.
+        first: number of the first of them within the session, if they have numbers.
+        last: number of the last.
     """
 
     path: str
     reason: LossReason
     count: int
+    first: int | None = None
+    last: int | None = None

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from enum import Enum, auto
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from rxplus._core.losses import LossReason
 from rxplus.config import Buffer, OnFull
 
-__all__ = ["LatestOutbox", "Outbox", "Parcel", "Put", "make_outbox"]
+__all__ = ["LatestOutbox", "Outbox", "Parcel", "Put", "Source", "make_outbox"]
 
 T = TypeVar("T")
 
 Parcel: TypeAlias = tuple[T, int]
 """A message in a buffer, and its size in bytes."""
+
+
+class Source(Protocol[T]):
+    """Where messages are taken from to be sent."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, max_bytes: int) -> list[Parcel[T]]:
+        """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
+        ...
+
+    def restore(self, parcels: list[Parcel[T]]) -> None:
+        """Put back at the front what was taken and could not be sent."""
 
 
 OnLost: TypeAlias = Callable[[int, LossReason], None]

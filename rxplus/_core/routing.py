@@ -94,6 +94,13 @@ class Routes(Generic[M]):
             if not channel.members:
                 del self._channels[path]
 
+    def prune(self, path: str) -> None:
+        """Forget a path that was opened and that nobody is on."""
+        with self._lock:
+            channel = self._channels.get(path)
+            if channel is not None and not channel.members:
+                del self._channels[path]
+
     def __iter__(self) -> Iterator[Channel[M]]:
         with self._lock:
             return iter(list(self._channels.values()))

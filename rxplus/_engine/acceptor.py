@@ -13,13 +13,17 @@ from typing import Any, TypeAlias
 from opentelemetry.trace import Span, SpanKind
 
 from rxplus._core.admission import UNAUTHORIZED, Admission
+from rxplus._core.losses import LossReason
+from rxplus._core.protocol.names import NAME, asks, speaks
 from rxplus._core.retry import is_failure
 from rxplus._core.routing import Routes
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
+from rxplus._engine.reception import Reception
 from rxplus._engine.session import Session
 from rxplus.config import Buffer, Security
 from rxplus.datatypes import WSDatatype
+from rxplus.delivery import Delivery
 from rxplus.errors import ConnectionClosedError
 from rxplus.handshake import Request, Response
 from rxplus.transport import (
@@ -27,6 +31,7 @@ from rxplus.transport import (
     Connection,
     Listener,
     OnConnection,
+    Payload,
     ServerEndpoint,
     Transport,
 )
@@ -35,13 +40,16 @@ __all__ = ["Acceptor"]
 
 _UNKNOWN_PATH = Response(status=404, body="Nothing is served on this path.\n")
 _BROKEN = Response(status=500, body="The request could not be checked.\n")
+_UNABLE = Response(status=400, body=f"This server needs the subprotocol {NAME}.\n")
+
+_GOING = "server is shutting down"
 
 
 OnJoin: TypeAlias = Callable[[Member], Callable[[Any], None]]
 """Hears of a new member, before it can send; returns what takes the values it sends."""
 
-OnLeave: TypeAlias = Callable[[Member, CloseInfo], None]
-"""Hears that a member has left, and how."""
+OnLeave: TypeAlias = Callable[[Member], None]
+"""Hears that a member has left."""
 
 
 class Acceptor:
@@ -57,6 +65,7 @@ class Acceptor:
         datatype_of: makes the datatype of a path.
         buffer: limits of what waits for each peer, and in all.
         security: whom to let in.
+        delivery: what is promised to those who can have it.
         on_join: hears of peers that join.
         on_leave: hears of peers that leave.
     """
@@ -70,6 +79,7 @@ class Acceptor:
         datatype_of: Callable[[str], WSDatatype],
         buffer: Buffer,
         security: Security,
+        delivery: Delivery,
         on_join: OnJoin,
         on_leave: OnLeave,
     ) -> None:
@@ -82,8 +92,13 @@ class Acceptor:
         self._on_leave = on_leave
         self.routes: Routes[Member] = Routes(datatype_of, hub.runtime.lock())
         self.fanout = FanOut(hub, self.routes, buffer)
+        self._delivery = delivery
+        self._reception = Reception(
+            hub, delivery, self.fanout, enroll=self._enroll, expel=self._expel
+        )
         self._members: dict[Member, None] = {}
         self._per_address: Counter[str] = Counter()
+        self._goodbye = 1001
         self._dismissals: set[asyncio.Task[None]] = set()
         self._listener: Listener | None = None
         self.port = endpoint.port
@@ -97,7 +112,9 @@ class Acceptor:
 
         Raises:
             OSError: the address cannot be bound.
+            StoreError: the sessions in the store cannot be read.
         """
+        self._reception.restore(self.routes.open)
         self._listener = await self._transport.listen(self._endpoint, self._on_request)
         self.fanout.listener = self._listener
         self.port = self._listener.port
@@ -112,8 +129,10 @@ class Acceptor:
                 await self.fanout.drained()
         left = max(0.0, deadline - self._hub.lease.loop.time())
         await asyncio.gather(
-            *(one.session.close(1001, "server is shutting down", left) for one in self._members)
+            self._reception.close_strangers(1001, _GOING, left),
+            *(one.session.close(self._goodbye, _GOING, left) for one in self._members),
         )
+        self._reception.close()
         for task in self._dismissals:
             task.cancel()
         if self._dismissals:
@@ -134,7 +153,8 @@ class Acceptor:
         return refusal
 
     def _counts(self, request: Request) -> dict[str, int]:
-        return {"total": len(self._members), "from_address": self._per_address[_host(request)]}
+        total = self._hub.stats.connections
+        return {"total": total, "from_address": self._per_address[_host(request)]}
 
     async def _admit(self, request: Request) -> Response | OnConnection:
         try:
@@ -144,6 +164,8 @@ class Acceptor:
             return _BROKEN
         if isinstance(user, Response):
             return user
+        if self._delivery.fallback == "error" and not asks(request):
+            return _UNABLE
         try:
             self.routes.datatype_of(request.path)
         except Exception as exc:  # noqa: BLE001 - the callable is the user's code
@@ -212,54 +234,75 @@ class Acceptor:
             self._hub.report(exc, f"no datatype for {path}", path=path)
             connection.abort()
             return
-        self._enter(self.fanout.member(connection, channel, user))
+        ended = self._begin(connection, path)
+        if speaks(connection.subprotocol):
+            self._reception.greet(connection, channel, user, ended)
+        else:
+            self._enter(self.fanout.member(connection, channel, user), ended)
 
-    def _enter(self, member: Member) -> None:
-        path = member.channel.path
-        self._members[member] = None
-        self._per_address[_host(member.connection.request)] += 1
-        self.routes.join(path, member)
-        span = self._hub.probe.span("rxplus.session", kind=SpanKind.SERVER, **{"url.path": path})
+    def _enter(self, member: Member, ended: Callable[[CloseInfo], None]) -> None:
+        def leave(info: CloseInfo) -> None:
+            ended(info)
+            self.fanout.forget(member)
+            self._expel(member)
+
         member.session = Session(
             member.connection,
             member.channel.datatype,
             member,
             self._hub,
-            deliver=self._on_join(member),
-            on_end=partial(self._leave, member, span),
-        )
-        self._hub.probe.debug(
-            "peer_joined",
-            f"{member.connection.remote_address} joined {path}",
-            path=path,
-            peer=member.connection.remote_address,
+            deliver=self._hub.into(self._enroll(member)),
+            on_end=leave,
         )
         member.session.start(trusted=member.user is not None)
 
-    def _leave(self, member: Member, span: Span, info: CloseInfo) -> None:
-        path = member.channel.path
-        host = _host(member.connection.request)
+    def _enroll(self, member: Member) -> Callable[[Any], None]:
+        """Put somebody among the members; return what takes the values it sends."""
+        self._members[member] = None
+        self.routes.join(member.channel.path, member)
+        return self._on_join(member)
+
+    def _expel(self, member: Member) -> None:
         del self._members[member]
+        self.routes.leave(member.channel.path, member)
+        self._on_leave(member)
+
+    def _begin(self, connection: Connection, path: str) -> Callable[[CloseInfo], None]:
+        """Count a connection; return what is to hear of its end."""
+        self._per_address[_host(connection.request)] += 1
+        span = self._hub.probe.span("rxplus.session", kind=SpanKind.SERVER, **{"url.path": path})
+        self._hub.probe.debug(
+            "peer_joined",
+            f"{connection.remote_address} joined {path}",
+            path=path,
+            peer=connection.remote_address,
+        )
+        return partial(self._ended, connection, path, span)
+
+    def _ended(self, connection: Connection, path: str, span: Span, info: CloseInfo) -> None:
+        host = _host(connection.request)
         self._per_address[host] -= 1
         if not self._per_address[host]:
             del self._per_address[host]
-        self.routes.leave(path, member)
         span.set_attribute("rxplus.close_code", info.code)
         span.end()
         self._hub.probe.debug(
             "peer_left",
-            f"{member.connection.remote_address} left {path} with code {info.code}",
+            f"{connection.remote_address} left {path} with code {info.code}",
             path=path,
-            peer=member.connection.remote_address,
+            peer=connection.remote_address,
             code=info.code,
             reason=info.reason or None,
         )
-        self.fanout.forget(member)
+        self.routes.prune(path)
         if is_failure(info):
             error = ConnectionClosedError(info.code, info.reason)
             error.__cause__ = info.error
             self._hub.report(error, f"connection on {path} ended", path=path)
-        self._on_leave(member, info)
+
+    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
+        """Put a message into the store, for each session that it is for. Any thread."""
+        self._reception.keep(target, payload, size)
 
     def dismiss(self, member: Member, code: int, reason: str) -> None:
         """Send what waits for one peer, then close its connection."""
@@ -271,6 +314,12 @@ class Acceptor:
         # What was sent to it before may still be in the mailbox.
         await self.fanout.drained()
         await member.session.close(code, reason, self._hub.timeouts.close)
+        self._reception.end(member, LossReason.UNACKNOWLEDGED)
+
+    def announce(self, after: float, spread: float) -> None:
+        """Tell clients that the server is about to go, and when to come back."""
+        self._goodbye = 1012
+        self._reception.announce(after, spread)
 
     def _on_room(self) -> None:
         for member in self._members:

@@ -54,6 +54,16 @@ class Member:
     def __bool__(self) -> bool:
         return True
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has left."""
+        return self.session.end is not None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is for it is in a store, and needs no way through here."""
+        return False
+
     def take(self, max_bytes: int) -> list[Parcel[Payload]]:
         """Remove messages from the front."""
         parcels = self.outbox.take(max_bytes)
@@ -103,21 +113,25 @@ class FanOut:
         # While a member is clogged nothing is taken from the mailbox, so that it
         # fills up and pushes back on whoever sends.
         self._clogged: set[Member] = set()
+        # Members that something was queued for in this round.
+        self._queued: dict[Member, None] = {}
         self._scheduled = False
         self._emptied = Signal()
 
     def member(self, connection: Connection, channel: Channel[Member], user: str | None) -> Member:
         """Make a member, whose session is still to be set."""
-        lost = partial(self._lost, channel.path)
-        outbox: Outbox[Payload] = make_outbox(self._buffer, lost, lambda payload: payload)
-        return Member(connection, channel, user, outbox, self._unclog)
+        return Member(connection, channel, user, self.outbox(channel.path), self.unclog)
 
-    def forget(self, member: Member) -> None:
+    def outbox(self, path: str) -> Outbox[Payload]:
+        """Make the buffer of a member."""
+        return make_outbox(self._buffer, partial(self._lost, path), lambda payload: payload)
+
+    def forget(self, member: Member, reason: LossReason = LossReason.DISCONNECTED) -> None:
         """Report what a member that has left did not get."""
         unsent = len(member.outbox.clear())
         if unsent:
-            self._lost(member.channel.path, unsent, LossReason.DISCONNECTED)
-        self._unclog(member)
+            self._lost(member.channel.path, unsent, reason)
+        self.unclog(member)
 
     async def drained(self) -> None:
         """Wait until everything in the mailbox is on its way to the members."""
@@ -145,6 +159,8 @@ class FanOut:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):
                     self._send(target, [(outgoing.payload, size) for outgoing, size in group])
+            if self._queued:
+                self._pump()
         if not len(self.mailbox):
             self._emptied.send()
         elif not self._clogged and not self._scheduled:
@@ -152,7 +168,7 @@ class FanOut:
             self._hub.lease.loop.call_soon(self._resume)
 
     def _send(self, target: str | Member, parcels: list[Parcel[Payload]]) -> None:
-        members = self._members_at(target)
+        members = self.members_at(target)
         if not members:
             self._lost(_name_of(target), len(parcels), LossReason.NO_PEER)
             return
@@ -168,14 +184,17 @@ class FanOut:
             stats.messages_out += len(ready) * len(parcels)
             stats.bytes_out += len(ready) * sum(size for _, size in parcels)
 
-    def _members_at(self, target: str | Member) -> Collection[Member]:
+    def members_at(self, target: str | Member) -> Collection[Member]:
+        """Return whom a message is for."""
         if isinstance(target, Member):
-            return () if target.session.end else (target,)
+            return () if target.gone else (target,)
         channel = self._routes.get(target)
         return () if channel is None else channel.members
 
     def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
         """Let messages wait for a peer that cannot take them now."""
+        if member.keeps:
+            return
         for payload, size in parcels:
             try:
                 verdict = member.outbox.put(payload, size)
@@ -190,11 +209,23 @@ class FanOut:
                 self._clogged.add(member)
             elif verdict is Put.OVERRUN:
                 member.connection.abort()
+        self._queued[member] = None
 
-    def _unclog(self, member: Member) -> None:
+    def _pump(self) -> None:
+        """Have members send what was queued for them, if they can by now.
+
+        Not before everyone has got everything: who makes room lets more out of the mailbox.
+        """
+        queued, self._queued = self._queued, {}
+        for member in queued:
+            member.session.pump()
+
+    def unclog(self, member: Member) -> None:
+        """Hear that a member has room again."""
         if member in self._clogged:
             self._clogged.discard(member)
-            self._on_mail()
+            # Later: what was just taken for it is yet to be sent.
+            self._hub.lease.loop.call_soon(self._on_mail)
 
     def _lost(self, path: str, count: int, reason: LossReason) -> None:
         self._hub.lost(path, {reason: count})

@@ -16,8 +16,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from reactivex import abc
 
 from rxplus._core.losses import Loss, LossReason
+from rxplus._core.protocol.numbers import Span
 from rxplus._core.stats import Stats
-from rxplus._engine.delivery import Delivery, Direct, Scheduled
+from rxplus._engine.notify import Direct, Notify, Scheduled
 from rxplus._engine.stream import Stream
 from rxplus.config import Limits, Timeouts
 from rxplus.errors import RxException, WouldDeadlockError
@@ -61,6 +62,7 @@ class Hub(Generic[T]):
         limits: for subscribers.
         scheduler: where subscribers run; ``None`` is the loop thread.
         telemetry: where logs, traces and metrics go.
+        redeliver: how often a message is given again to a subscriber that raised.
 
     Raises:
         TypeError: ``name`` or ``scheduler`` is of the wrong type.
@@ -76,6 +78,7 @@ class Hub(Generic[T]):
         limits: Limits,
         scheduler: abc.SchedulerBase | None,
         telemetry: Telemetry,
+        redeliver: int = 0,
     ) -> None:
         # First, so that a refusal leaves no thread behind.
         if not isinstance(name, str):
@@ -92,16 +95,20 @@ class Hub(Generic[T]):
         self.lease: Lease = runtime.acquire()
         self.probe: Probe = telemetry.probe(kind, name, self.stats)
         self.on_room: Callable[[], None] = _nothing
-        self.deliver = self._delivery(scheduler)
+        self.deliver = self._notify(scheduler)
         self.seal: Callable[[], None] = _nothing
         self.received: Callable[[], int] = self._count_received
+        self.heard = False
+        """Whether somebody has subscribed to what arrives."""
+        self._when_heard: list[Callable[[], None]] = []
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
         # Who runs on a scheduler holds up nobody else.
         threshold = limits.slow_callback if scheduler is None else None
         self.threshold = math.inf if threshold is None else threshold
-        self.messages: Stream[T] = self.stream(keep=True)
+        self._redeliver = redeliver
+        self.messages: Stream[T] = self.inbound(keep=True)
         self.errors: Stream[RxException] = self.stream()
         self.losses: Stream[Loss] = self.stream()
         self._side_streams: list[Stream[Any]] = []
@@ -113,7 +120,7 @@ class Hub(Generic[T]):
         self._shutdown_task: asyncio.Task[None] | None = None
         self._forget_exit = runtime.at_exit(self._on_exit)
 
-    def _delivery(self, scheduler: abc.SchedulerBase | None) -> Delivery:
+    def _notify(self, scheduler: abc.SchedulerBase | None) -> Notify:
         if scheduler is None:
             return Direct()
         return Scheduled(
@@ -140,17 +147,22 @@ class Hub(Generic[T]):
         """
         return Stream(self.runtime.lock(), self, self if keep else None)
 
+    def inbound(self, *, keep: bool) -> Stream[Any]:
+        """Make a stream of messages, which are given again to subscribers if that was asked for."""
+        keeping = self if keep else None
+        return Stream(self.runtime.lock(), self, keeping, again=self._redeliver)
+
     def side_stream(self, *, keep: bool = False) -> Stream[Any]:
         """Make a stream that completes when the component is closed."""
         stream = self.stream(keep=keep)
         self._side_streams.append(stream)
         return stream
 
-    def into(self, stream: Stream[Any]) -> Callable[[Any], None]:
-        """Return the shortest way to have a value emitted where subscribers run."""
+    def into(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return the shortest way to have ``give(value)`` called where subscribers run."""
         if isinstance(self.deliver, Direct):
-            return stream.emit
-        return partial(self.deliver, stream.emit)
+            return give
+        return partial(self.deliver, give)
 
     # ── blocking calls ────────────────────────────────────────────────────────────────────
 
@@ -216,6 +228,10 @@ class Hub(Generic[T]):
         """Say what is to be shut down at the end."""
         self._engine = engine
 
+    def fail(self, error: Exception, why: str) -> None:
+        """Close at once, and end the stream with an error. Any thread; does not wait."""
+        self.begin_close(0.0, RxException(error, self.name, why))
+
     def begin_close(self, timeout: float | None = None, error: Exception | None = None) -> None:
         """Start to shut down, once. Any thread; does not wait.
 
@@ -272,15 +288,26 @@ class Hub(Generic[T]):
     def lost(self, path: str, losses: Mapping[LossReason, int]) -> None:
         """Report messages that will not be delivered."""
         for reason, count in losses.items():
-            self.stats.losses[reason.value] += count
-            self.probe.warning(
-                "messages_lost",
-                f"{count} messages for {path} lost: {reason}",
-                path=path,
-                reason=reason.value,
-                count=count,
-            )
-            self.deliver(self.losses.emit, Loss(path, reason, count))
+            self.lose(Loss(path, reason, count))
+
+    def lose_span(self, path: str, reason: LossReason, span: Span | None) -> None:
+        """Report messages that have numbers; ``None`` is none."""
+        if span is not None:
+            self.lose(Loss(path, reason, span.size, span.first, span.last))
+
+    def lose(self, loss: Loss) -> None:
+        """Report messages that will not be delivered, of one path and for one reason."""
+        self.stats.losses[loss.reason.value] += loss.count
+        self.probe.warning(
+            "messages_lost",
+            f"{loss.count} messages for {loss.path} lost: {loss.reason}",
+            path=loss.path,
+            reason=loss.reason.value,
+            count=loss.count,
+            first=loss.first,
+            last=loss.last,
+        )
+        self.deliver(self.losses.emit, loss)
 
     # ── stream.Keeping ────────────────────────────────────────────────────────────────────
 
@@ -294,6 +321,17 @@ class Hub(Generic[T]):
     def soon(self, release: Callable[[None], None]) -> None:
         """Have a stream release what it kept, where subscribers run. Any thread."""
         self.lease.call_soon(self.deliver, release, None)
+        self.lease.call_soon(self._hear)
+
+    def when_heard(self, call: Callable[[], None]) -> None:
+        """Have something called on the loop once somebody has subscribed. Loop thread."""
+        self._when_heard.append(call)
+
+    def _hear(self) -> None:
+        self.heard = True
+        calls, self._when_heard = self._when_heard, []
+        for call in calls:
+            call()
 
     # ── stream.Watch ──────────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -102,6 +103,10 @@ class ThreadRuntime:
             if self._current is thread:
                 self._current = None
         thread.stop()
+
+    def token(self) -> str:
+        """Make a name that nobody can guess, of 128 bits from the system's generator."""
+        return secrets.token_urlsafe(16)
 
     def at_exit(self, begin: BeginExit) -> Callable[[], None]:
         """See :meth:`rxplus.runtime.Runtime.at_exit`. It is called on the main thread.

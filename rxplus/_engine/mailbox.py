@@ -68,6 +68,11 @@ class Mailbox(Generic[T]):
         return len(self._outbox)
 
     @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self._outbox)
+
+    @property
     def bytes(self) -> int:
         """Size of all that waits."""
         return self._outbox.bytes

@@ -6,9 +6,9 @@ import asyncio
 import ipaddress
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from rxplus._core.outbox import Parcel
+from rxplus._core.outbox import Parcel, Source
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
@@ -16,23 +16,10 @@ from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload
 
-__all__ = ["Session", "Source", "payload_size"]
+__all__ = ["Session", "payload_size"]
 
 _BATCH = 256 * 1024
 """Most bytes that are handed to a connection at once."""
-
-
-class Source(Protocol):
-    """Where a session takes messages from."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, max_bytes: int) -> list[Parcel[Payload]]:
-        """Remove messages from the front."""
-        ...
-
-    def restore(self, parcels: list[Parcel[Payload]]) -> None:
-        """Put them back."""
 
 
 def payload_size(payload: Payload) -> int:
@@ -81,7 +68,7 @@ class Session:
         self,
         connection: Connection,
         datatype: WSDatatype,
-        source: Source,
+        source: Source[Payload],
         hub: Hub[Any],
         *,
         deliver: Callable[[Any], None],
@@ -170,12 +157,16 @@ class Session:
     def _send_batch(self) -> None:
         parcels = self.source.take(_BATCH)
         try:
-            self.connection.send([payload for payload, _ in parcels])
+            self.connection.send(self.payloads(parcels))
         except ConnectionClosedError:
             # on_closed() follows, and decides what becomes of them.
             self.source.restore(parcels)
         else:
             self.count_sent(len(parcels), sum(size for _, size in parcels))
+
+    def payloads(self, parcels: list[Parcel[Payload]]) -> list[Payload]:
+        """Return messages as they are given to the connection."""
+        return [payload for payload, _ in parcels]
 
     def count_sent(self, messages: int, size: int) -> None:
         """Count what the connection took."""

@@ -56,13 +56,17 @@ class Stream(Observable[T]):
         watch: hears about observers that raise or dawdle.
         keeping: with it, values that come before the first observer wait for it; a
             component works from the moment it is made, and its user subscribes after that.
+        again: how often a value is given again to an observer that raised.
     """
 
-    def __init__(self, lock: Lock, watch: Watch, keeping: Keeping | None = None) -> None:
+    def __init__(
+        self, lock: Lock, watch: Watch, keeping: Keeping | None = None, *, again: int = 0
+    ) -> None:
         super().__init__()
         self._guard = lock
         self._watch = watch
         self._keeping = keeping
+        self._again = again
         # What came before the first observer; None once nothing is kept any more.
         self._early: list[T] | None = None if keeping is None else []
         # Replaced, never changed, so that emitting needs neither lock nor copy.
@@ -96,9 +100,18 @@ class Stream(Observable[T]):
             except (Exception, SystemExit) as exc:  # noqa: BLE001 - a subscriber may raise anything
                 # sys.exit() in a subscriber would otherwise end a read half-way.
                 watch.failed(observer, exc)
+                self._give_again(observer, value)
             took = watch.now() - started
             if took > watch.threshold:
                 watch.slow(observer, took)
+
+    def _give_again(self, observer: abc.ObserverBase[T], value: T) -> None:
+        for _ in range(self._again):
+            try:
+                observer.on_next(value)
+                return
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit()
+                self._watch.failed(observer, exc)
 
     def _keep(self, early: list[T], value: T) -> None:
         assert self._keeping is not None

@@ -130,6 +130,10 @@ class ManualRuntime:
         """A generator."""
         return random.Random(0)
 
+    def token(self) -> str:
+        """Make a name."""
+        return "token"
+
     def now(self) -> float:
         """Tell the time."""
         return self.time

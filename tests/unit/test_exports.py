@@ -28,6 +28,7 @@ PUBLIC = {
     *("WSDatatype", "WSStr", "WSBytes", "WSObject", "WSJson", "wsdt_factory"),
     # configuration
     *("ConnConfig", "Retry", "Timeouts", "Buffer", "Overflow", "Limits", "Handshake"),
+    *("Delivery", "Level"),
     *("Security", "TLS", "Authenticator", "basic_auth", "bearer_auth"),
     # what components tell
     *("ConnectionState", "ConnectionStatus", "Loss", "LossReason", "Health", "Telemetry"),
@@ -36,6 +37,10 @@ PUBLIC = {
     *("BufferFullError", "DecodeError", "TransportError", "ConnectionClosedError"),
     *("ConnectError", "ConnectTimeoutError", "HandshakeRejectedError", "CertificateError"),
     *("InvalidEndpointError", "UnsafePickleWarning"),
+    *("ProtocolViolationError", "DeliveryUnsupportedError", "SessionTakenError"),
+    *("StoreError", "StoreFullError", "StoreLockedError", "StoreDamagedError"),
+    # what survives the process
+    *("Store", "Stored"),
     # the seams
     *("Transport", "Connection", "Listener", "Receiver", "ClientEndpoint", "ServerEndpoint"),
     *("WireOptions", "CloseInfo", "Payload", "OnRequest", "OnConnection", "Request"),

@@ -8,7 +8,7 @@ from doubles import HookLock, ManualLease
 from reactivex import abc
 from reactivex.scheduler import ImmediateScheduler, VirtualTimeScheduler
 
-from rxplus._engine.delivery import Direct, Scheduled
+from rxplus._engine.notify import Direct, Scheduled
 
 
 class CountingScheduler(VirtualTimeScheduler):

@@ -11,10 +11,10 @@ from reactivex.scheduler import ImmediateScheduler
 
 from rxplus.runtime import Lease, Lock
 
-__all__ = ["Delivery", "Direct", "Scheduled"]
+__all__ = ["Direct", "Notify", "Scheduled"]
 
 
-class Delivery(Protocol):
+class Notify(Protocol):
     """Makes calls to subscribers, in order, one at a time."""
 
     def __call__(self, notify: Callable[[Any], None], value: Any) -> None:

@@ -1,0 +1,108 @@
+"""The receiving half of a session: what has arrived, and what is to be said of it."""
+
+from __future__ import annotations
+
+from rxplus._core.protocol.numbers import Span
+from rxplus.delivery import Delivery
+from rxplus.errors import ProtocolViolationError
+
+__all__ = ["Receipt"]
+
+_UNNUMBERED = -1
+
+
+class Receipt:
+    """Numbers messages as they arrive, drops those that came before, and decides over acks.
+
+    Args:
+        delivery: how often to acknowledge.
+        received: number of the last message that arrived in an earlier life of the session.
+    """
+
+    __slots__ = (
+        "_ack_bytes",
+        "_ack_messages",
+        "_skip",
+        "_unacked_bytes",
+        "acked",
+        "processed",
+        "received",
+    )
+
+    def __init__(self, delivery: Delivery, received: int = 0) -> None:
+        self._ack_messages = delivery.ack_messages
+        self._ack_bytes = delivery.ack_bytes
+        self._unacked_bytes = 0
+        # How many of the next messages arrived before, or _UNNUMBERED: that was not said yet.
+        self._skip = _UNNUMBERED
+        self.received = received
+        """Number of the last message that arrived."""
+        self.processed = received
+        """Number of the last one that subscribers are done with."""
+        self.acked = received
+        """Number that was acknowledged last."""
+
+    def disconnect(self) -> None:
+        """Forget what the connection that ended has said."""
+        self._skip = _UNNUMBERED
+        # The last acknowledgement may not have arrived: the next connection says it again.
+        self.acked = 0
+
+    def sequence(self, number: int) -> Span | None:
+        """Hear the number of the message that comes next.
+
+        Returns:
+            The messages that the sender has given up: they will never arrive.
+
+        Raises:
+            ProtocolViolationError: it was said before.
+        """
+        if self._skip != _UNNUMBERED:
+            raise ProtocolViolationError("seq: said twice on one connection")
+        expected = self.received + 1
+        self._skip = max(0, expected - number)
+        self.received = max(self.received, number - 1)
+        return Span.of(expected, number - 1)
+
+    def accept(self, size: int) -> int:
+        """Count a message that arrived.
+
+        Args:
+            size: about how large it is.
+
+        Returns:
+            Its number; 0 when it has arrived before, and is to be dropped.
+
+        Raises:
+            ProtocolViolationError: its number was not said.
+        """
+        if self._skip:
+            return self._skipped()
+        self.received += 1
+        self._unacked_bytes += size
+        return self.received
+
+    def _skipped(self) -> int:
+        if self._skip == _UNNUMBERED:
+            raise ProtocolViolationError("a message came before the number of the first")
+        self._skip -= 1
+        return 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is something to acknowledge, now or once subscribers are done with it."""
+        return self.acked < self.received
+
+    @property
+    def due(self) -> bool:
+        """Whether so much has been processed that it should be acknowledged at once."""
+        unacked = self.processed - self.acked
+        return unacked >= self._ack_messages or (
+            self._unacked_bytes >= self._ack_bytes and unacked > 0
+        )
+
+    def acknowledge(self) -> int:
+        """Return the number to acknowledge."""
+        self._unacked_bytes = 0
+        self.acked = self.processed
+        return self.acked

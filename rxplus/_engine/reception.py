@@ -1,0 +1,379 @@
+"""A server's sessions: who comes back to which, and which are over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from rxplus._core.losses import LossReason
+from rxplus._core.outbox import Outbox
+from rxplus._core.protocol.control import Away, Control, Hello
+from rxplus._core.protocol.conversation import ServerConversation, Stage
+from rxplus._core.protocol.replay import Replay
+from rxplus._core.routing import Channel
+from rxplus._engine.absent import ABSENT, AbsentConnection
+from rxplus._engine.durable import Archive, Archives, StoredOutgoing
+from rxplus._engine.fanout import FanOut, Member
+from rxplus._engine.hub import Hub
+from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
+from rxplus.delivery import Delivery
+from rxplus.errors import ComponentClosedError
+from rxplus.transport import CloseInfo, Connection, Payload
+
+__all__ = ["Reception", "ServerSession", "SessionMember"]
+
+
+class SessionMember(Member):
+    """A peer with a session: it stays a member while it has no connection.
+
+    Args:
+        hub: of the server.
+        delivery: what was asked for.
+        token: names the session.
+        archive: what outlives the process.
+    """
+
+    __slots__ = ("archive", "conversation", "expiry", "give", "over", "stored", "token")
+
+    session: ServerSession
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel: Channel[Member],
+        user: str | None,
+        outbox: Outbox[Payload],
+        on_taken: Callable[[Member], None],
+        *,
+        hub: Hub[Any],
+        delivery: Delivery,
+        token: str,
+        archive: Archive | None,
+    ) -> None:
+        super().__init__(connection, channel, user, outbox, on_taken)
+        self.token = token
+        self.archive = archive
+        self.stored: StoredOutgoing | None = None
+        if archive is None:
+            self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
+        else:
+            self.stored = StoredOutgoing(hub, archive, delivery, self._pump)
+            self.conversation = ServerConversation(
+                self.stored,
+                delivery,
+                token=token,
+                epoch=archive.record.epoch,
+                received=archive.received,
+            )
+        self.give: Callable[[Any], None] = _nowhere
+        self.expiry: asyncio.TimerHandle | None = None
+        self.over = False
+
+    @property
+    def gone(self) -> bool:
+        return self.over
+
+    @property
+    def keeps(self) -> bool:
+        return self.stored is not None
+
+    def put(self, payload: Payload, size: int) -> None:
+        """Put a message for it into the store. Any thread."""
+        assert self.stored is not None
+        self.stored.put(payload, size)
+
+    def _pump(self) -> None:
+        self.session.pump()
+
+
+class ServerSession(ReliableSession):
+    """The server's side of one connection. Whose it is shows when the client says hello.
+
+    Args:
+        member: whom it belongs to if it is somebody new.
+        on_hello: finds out; returns whether to go on.
+    """
+
+    __slots__ = ("_on_hello", "member")
+
+    def __init__(
+        self,
+        member: SessionMember,
+        hub: Hub[Any],
+        delivery: Delivery,
+        *,
+        on_hello: Callable[[ServerSession, Hello], bool],
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        super().__init__(
+            member.connection,
+            member.channel.datatype,
+            member.conversation,
+            hub,
+            delivery=delivery,
+            path=member.channel.path,
+            give=_nowhere,
+            audience=hub,
+            archive=None,
+            on_end=on_end,
+        )
+        self.member = member
+        self._on_hello = on_hello
+        self.conversation.stage = Stage.GREETING
+
+    def belong_to(self, member: SessionMember) -> None:
+        """Take over a member's session, or begin it."""
+        member.connection = self.connection
+        member.session = self
+        self.member = member
+        self.conversation = member.conversation
+        self.conversation.stage = Stage.GREETING
+        self.source = member.conversation.outgoing
+        self._archive = member.archive
+        self.give(member.give)
+
+    def _take(self, control: Control) -> None:
+        greeting = self.conversation.stage is Stage.GREETING
+        if greeting and isinstance(control, Hello) and not self._on_hello(self, control):
+            return
+        super()._take(control)
+
+
+class Reception:
+    """Gives connections to sessions, and ends these when their time has come.
+
+    Args:
+        hub: of the server.
+        delivery: what was asked for.
+        fanout: makes buffers, and reports what is left in them.
+        enroll: makes somebody a member; returns what takes the values it sends.
+        expel: takes that back.
+    """
+
+    def __init__(
+        self,
+        hub: Hub[Any],
+        delivery: Delivery,
+        fanout: FanOut,
+        *,
+        enroll: Callable[[Member], Callable[[Any], None]],
+        expel: Callable[[Member], None],
+    ) -> None:
+        self._hub = hub
+        self._delivery = delivery
+        self._fanout = fanout
+        self._enroll = enroll
+        self._expel = expel
+        self._archives = Archives(hub, delivery.store) if delivery.store is not None else None
+        self._members: dict[str, SessionMember] = {}
+        # Connections that have not said hello. A dict for its order.
+        self._strangers: dict[ServerSession, None] = {}
+
+    def greet(
+        self,
+        connection: Connection,
+        channel: Channel[Member],
+        user: str | None,
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        """Take over a connection, and wait for the client to say which session it is of."""
+        member = self._member(connection, channel, user, self._hub.runtime.token())
+        session = self._session(member, on_end)
+        self._strangers[session] = None
+        session.start(trusted=user is not None)
+
+    def _member(
+        self, connection: Connection, channel: Channel[Member], user: str | None, token: str
+    ) -> SessionMember:
+        return SessionMember(
+            connection,
+            channel,
+            user,
+            self._fanout.outbox(channel.path),
+            self._fanout.unclog,
+            hub=self._hub,
+            delivery=self._delivery,
+            token=token,
+            archive=self._archives.open(token) if self._archives is not None else None,
+        )
+
+    def _session(self, member: SessionMember, on_end: Callable[[CloseInfo], None]) -> ServerSession:
+        def ended(info: CloseInfo) -> None:
+            on_end(info)
+            self._disconnect(session, info)
+
+        session = ServerSession(
+            member, self._hub, self._delivery, on_hello=self._on_hello, on_end=ended
+        )
+        return session
+
+    async def close_strangers(self, code: int, reason: str, timeout: float) -> None:
+        """Close the connections that belong to no session yet."""
+        strangers = list(self._strangers)
+        for one in strangers:
+            one.finish(code, reason)
+        await asyncio.gather(*(one.close(code, reason, timeout) for one in strangers))
+
+    def announce(self, after: float, spread: float) -> None:
+        """Tell everyone that the server is about to go, and when to come back."""
+        for member in self._members.values():
+            if member.session.end is None:
+                draw = self._hub.runtime.random.random()
+                member.session.say(Away(after + spread * draw))
+
+    def end(self, member: Member, reason: LossReason) -> None:
+        """End a session, and report what its client has not acknowledged.
+
+        A member without a session, or with one that has ended, is passed over.
+        """
+        if not isinstance(member, SessionMember) or member.token not in self._members:
+            return
+        self._let_go(member)
+        if member.session.end is None:
+            member.session.finish(1000, "the session has ended")
+        lost = member.conversation.outgoing.restart(resend=False)
+        self._hub.lose_span(member.channel.path, reason, lost)
+        if member.archive is not None:
+            member.archive.drop()
+        self._fanout.forget(member, reason)
+        self._expel(member)
+
+    def close(self) -> None:
+        """End every session, but for those in a store, which wait there for the next server."""
+        for member in list(self._members.values()):
+            if member.archive is None:
+                self.end(member, LossReason.UNACKNOWLEDGED)
+            else:
+                self._let_go(member)
+                self._expel(member)
+
+    def _let_go(self, member: SessionMember) -> None:
+        del self._members[member.token]
+        member.over = True
+        self._stop_expiry(member)
+
+    # ── in a store ────────────────────────────────────────────────────────────────────────
+
+    def restore(self, open_channel: Callable[[str], Channel[Member]]) -> None:
+        """Have the sessions that an earlier server left in the store wait for their clients.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        for token in self._archives.tokens() if self._archives is not None else ():
+            assert self._archives is not None
+            record = self._archives.open(token).record
+            try:
+                channel = open_channel(record.path)
+            except Exception as exc:  # noqa: BLE001 - finding the datatype is the user's code
+                self._hub.report(exc, f"a session on {record.path} stays in the store")
+                continue
+            member = self._member(AbsentConnection(record.path), channel, record.user, token)
+            member.session = self._session(member, _nowhere)
+            member.session.end = ABSENT
+            member.conversation.disconnect()
+            self._register(member)
+            self._await_return(member)
+
+    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
+        """Put a message into the store, for each session that it is for. Any thread.
+
+        Raises:
+            StoreError: it cannot be kept.
+            ComponentClosedError: the server is closed.
+        """
+        if not self._hub.is_open:
+            raise ComponentClosedError(f"{self._hub.name} is closed")
+        # Copied at once: the loop thread lets people in and out meanwhile.
+        members = tuple(self._fanout.members_at(target))
+        assert self._delivery.store is not None
+        with self._delivery.store.transaction():
+            for member in members:
+                if isinstance(member, SessionMember) and not member.over:
+                    member.put(payload, size)
+
+    # ── connections come and go ───────────────────────────────────────────────────────────
+
+    def _on_hello(self, session: ServerSession, hello: Hello) -> bool:
+        newcomer = session.member
+        member = self._find(hello.session, newcomer)
+        if member is not None and not member.conversation.supersedes(hello):
+            session.finish(SUPERSEDED, "a newer connection has this session")
+            return False
+        if member is not None and not member.conversation.fits(hello):
+            self.end(member, LossReason.SESSION_LOST)
+            member = None
+        del self._strangers[session]
+        if member is None:
+            self._begin(newcomer)
+        else:
+            self._detach(member)
+        session.belong_to(member or newcomer)
+        return True
+
+    def _find(self, token: str | None, newcomer: SessionMember) -> SessionMember | None:
+        """Return who had a session, if it is the same who asks for it now."""
+        member = self._members.get(token or "")
+        if member is None or member.user != newcomer.user:
+            return None
+        return member if member.channel.path == newcomer.channel.path else None
+
+    def _begin(self, member: SessionMember) -> None:
+        most = self._hub.limits.max_connections
+        if most is not None and len(self._members) >= most:
+            self._make_room()
+        if member.archive is not None:
+            member.archive.record.path = member.channel.path
+            member.archive.record.user = member.user
+        self._register(member)
+
+    def _register(self, member: SessionMember) -> None:
+        self._members[member.token] = member
+        member.give = self._enroll(member)
+
+    def _make_room(self) -> None:
+        """End the session that has been without a connection for longest."""
+        away = [one for one in self._members.values() if one.expiry is not None]
+        if away:
+            first = min(away, key=lambda one: one.expiry.when() if one.expiry else 0.0)
+            self.end(first, LossReason.EXPIRED)
+
+    def _detach(self, member: SessionMember) -> None:
+        """Take a session from the connection that it had, if it has one."""
+        self._stop_expiry(member)
+        if member.session.end is None:
+            member.session.finish(SUPERSEDED, "a newer connection has this session")
+            member.conversation.disconnect()
+
+    def _disconnect(self, session: ServerSession, info: CloseInfo) -> None:
+        member = session.member
+        if self._strangers.pop(session, session) is None or member.over:
+            return
+        if member.session is not session:
+            return  # it was superseded
+        member.conversation.disconnect()
+        if info.code in (1000, VIOLATION) or session.violation is not None:
+            self.end(member, LossReason.UNACKNOWLEDGED)
+            return
+        self._await_return(member)
+
+    def _await_return(self, member: SessionMember) -> None:
+        loop = self._hub.lease.loop
+        member.expiry = loop.call_later(member.conversation.expiry, self._expire, member)
+
+    def _expire(self, member: SessionMember) -> None:
+        path = member.channel.path
+        self._hub.probe.info(
+            "session_expired", f"{self._hub.name}: a session on {path} has expired", path=path
+        )
+        self.end(member, LossReason.EXPIRED)
+
+    def _stop_expiry(self, member: SessionMember) -> None:
+        if member.expiry is not None:
+            member.expiry.cancel()
+            member.expiry = None
+
+
+def _nowhere(_: Any) -> None:
+    """Take nothing: before hello there is nothing."""

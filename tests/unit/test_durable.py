@@ -1,0 +1,499 @@
+"""Durable delivery: processes that are killed and started again, with a store in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sessions import Hand, hello
+from world import World, tagged
+
+from rxplus import (
+    ComponentClosedError,
+    Delivery,
+    Loss,
+    LossReason,
+    Retry,
+    RxWSClient,
+    RxWSServer,
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+)
+from rxplus._core.protocol.control import Ack, Seq, Welcome
+from rxplus.transport import CloseInfo
+from rxplus_testing import MemoryStore
+
+PORT = 4321
+SOON = Retry(initial=0.1, jitter=0.0)
+
+
+class Machine:
+    """A place where a component runs, is killed, and runs again, with what its store has."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.store = MemoryStore(lock=world.sim.runtime.lock(), clock=lambda: world.sim.now)
+        self.seen: list[Any] = []
+        self.losses: list[Loss] = []
+        self.part: Any = None
+
+    def delivery(self, **options: Any) -> Delivery:
+        """Make the level."""
+        return Delivery.durable(self.store, **options)
+
+    def _run(self, part: Any) -> None:
+        self.part = part
+        part.losses.subscribe(self.losses.append)
+        part.subscribe(self._take)
+
+    def _take(self, value: Any) -> None:
+        """Write down what arrives, in the store: so it is undone when the process is killed."""
+        self.store.append("seen", [str(getattr(value, "data", value))])
+
+    def serve(self, **options: Any) -> RxWSServer:
+        """Run a server."""
+        self._run(self.world.server(PORT, delivery=self.delivery(**options)))
+        server: RxWSServer = self.part
+        return server
+
+    def connect(self, path: str = "/a", **options: Any) -> RxWSClient:
+        """Run a client."""
+        self._run(self.world.client(PORT, path, delivery=self.delivery(**options), retry=SOON))
+        client: RxWSClient = self.part
+        return client
+
+    def kill(self) -> None:
+        """Kill it: nothing that it does from now on reaches the store."""
+        self.store = self.store.reopen()
+        if isinstance(self.part, RxWSServer):
+            self.world.sim.net.crash(PORT)
+        self.part.close(0)
+
+    @property
+    def received(self) -> list[str]:
+        """What it has dealt with, in all its lives."""
+        return [str(one.payload) for one in self.store.pending("seen", limit=1_000_000)]
+
+
+@pytest.fixture
+def near(world: World) -> Machine:
+    """The machine of a client."""
+    return Machine(world)
+
+
+@pytest.fixture
+def far(world: World) -> Machine:
+    """The machine of a server."""
+    return Machine(world)
+
+
+def close(*machines: Machine) -> None:
+    """Close what runs."""
+    for machine in machines:
+        machine.part.close()
+
+
+# ── what survives ─────────────────────────────────────────────────────────────────────────
+
+
+def test_durable_client_sends_after_a_restart_what_it_had_not(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """What on_next has taken goes out first, in order, when the process runs again."""
+    client = near.connect()
+    client.on_next("one")
+    client.on_next("two")
+    near.kill()
+    far.serve()
+    client = near.connect()
+    client.on_next("three")
+    world.settle(5)
+    assert far.received == ["one", "two", "three"]
+    assert client.health().queued_messages == 0
+    close(near, far)
+
+
+def test_durable_client_goes_on_with_its_session_after_a_restart(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """What had arrived before the kill does not arrive again, acknowledged or not."""
+    server = far.serve(ack_delay=60.0)
+    client = near.connect()
+    assert client.wait_connected(5)
+    peer = server.peers[0]
+    client.on_next("one")
+    world.settle()
+    near.kill()
+    client = near.connect()
+    states = world.sim.record(client.connection_state)
+    client.on_next("two")
+    world.settle(5)
+    assert far.received == ["one", "two"]
+    assert [one.resumed for one in states.values if one == "connected"] == [True]
+    assert server.peers == (peer,)
+    close(near, far)
+
+
+def test_durable_client_that_is_closed_keeps_its_session(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """A graceful end is no end of the session: what is sent to it meanwhile waits."""
+    server = far.serve()
+    client = near.connect()
+    assert client.wait_connected(5)
+    client.close()
+    world.settle()
+    server.peers[0].on_next("for you")
+    near.connect()
+    world.settle(5)
+    assert near.received == ["for you"]
+    assert near.losses == far.losses == []
+    close(near, far)
+
+
+def test_durable_server_knows_after_a_restart_what_it_has_dealt_with(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """Sessions, what arrived in them and what is to be sent in them survive a server."""
+    server = far.serve()
+    client = near.connect()
+    assert client.wait_connected(5)
+    states = world.sim.record(client.connection_state)
+    for number in range(5):
+        client.on_next(f"up {number}")
+    world.sim.net.hold()
+    world.settle(0.01)
+    server.on_next(tagged("/a", "down 0")[0])
+    server.peers[0].on_next("down 1")
+    world.sim.net.release()
+    world.sim.run_until(lambda: len(far.received) >= 3)
+    far.kill()
+    server = far.serve()
+    assert [(peer.path, peer.connected) for peer in server.peers] == [("/a", False)]
+    server.on_next(tagged("/a", "down 2")[0])
+    client.on_next("up 5")
+    world.settle(5)
+    assert far.received == [f"up {n}" for n in range(6)]
+    assert near.received == [f"down {n}" for n in range(3)]
+    assert [one.resumed for one in states.values if one == "connected"] == [None, True]
+    assert near.losses == far.losses == []
+    close(near, far)
+
+
+def test_durable_sides_survive_being_killed_again_and_again(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """Whichever is killed, at whatever moment: nothing lost, nothing twice, nothing else."""
+    far.serve(ack_messages=2)
+    near.connect(ack_messages=2)
+    near.part.wait_connected(5)
+    up, down = [], []
+    for number in range(60):
+        up.append(f"up {number}")
+        near.part.on_next(up[-1])
+        down.append(f"down {number}")
+        far.part.on_next(tagged("/a", down[-1])[0])
+        world.settle(0.0004 * (number % 7))
+        if number % 3 == 0:
+            near.kill()
+            near.connect(ack_messages=2)
+        if number % 4 == 0:
+            far.kill()
+            far.serve(ack_messages=2)
+        world.settle(0.1 * (number % 5))
+    world.settle(10)
+    assert far.received == up
+    assert near.received == down
+    assert near.losses == far.losses == []
+    close(near, far)
+
+
+def test_durable_client_sends_again_what_a_server_forgot(world: World, near: Machine) -> None:
+    """A server without a store forgets; rather twice than not at all, unless told otherwise."""
+    server = world.server(PORT, delivery="acknowledged")
+    client = near.connect()
+    assert client.wait_connected(5)
+    client.on_next("sent")  # nobody has subscribed, so it is not acknowledged
+    world.settle()
+    world.sim.net.crash(PORT)
+    server.close(0)
+    server = world.server(PORT, delivery="acknowledged")
+    values = world.sim.record(server)
+    client.on_next("next")
+    world.settle(5)
+    assert values.values == tagged("/a", "sent", "next")
+    close(near)
+    server.close()
+
+
+def test_durable_client_reports_what_a_server_forgot_when_asked(
+    world: World, near: Machine
+) -> None:
+    """With `resend_lost=False` what may have arrived is reported, and goes from the store."""
+    server = world.server(PORT, delivery="acknowledged")
+    client = near.connect(resend_lost=False)
+    assert client.wait_connected(5)
+    client.on_next("sent")
+    world.settle()
+    world.sim.net.crash(PORT)
+    server.close(0)
+    server = world.server(PORT, delivery="acknowledged")
+    values = world.sim.record(server)
+    world.settle(5)
+    client.on_next("next")
+    world.settle(5)
+    assert values.values == tagged("/a", "next")
+    assert near.losses == [Loss("/a", LossReason.SESSION_LOST, 1, 1, 1)]
+    assert client.health().queued_messages == 0
+    close(near)
+    server.close()
+
+
+def test_durable_session_that_expires_leaves_the_store(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """What waited for a client that did not come back is reported, and forgotten."""
+    server = far.serve(expiry=5.0)
+    client = near.connect()
+    assert client.wait_connected(5)
+    client.close()
+    server.on_next(tagged("/a", "never fetched")[0])
+    far.kill()
+    far.serve(expiry=5.0)
+    world.settle(6)
+    assert far.losses == [Loss("/a", LossReason.EXPIRED, 1, 1, 1)]
+    assert [name for name in far.store.streams() if name != "seen"] == []
+    far.part.on_next(tagged("/a", "nobody")[0])
+    world.settle()
+    assert far.losses[1:] == [Loss("/a", LossReason.NO_PEER, 1)]
+    close(far)
+
+
+def test_durable_server_is_plain_to_plain_clients(world: World, far: Machine) -> None:
+    """Who has no session gets what is sent at most once, and nothing is kept for him."""
+    server = far.serve()
+    plain = Hand(world, server, subprotocols=())
+    server.on_next(tagged("/a", "to all")[0])
+    server.peers[0].on_next("to one")
+    plain.say("raw")
+    assert plain.heard == ["to all", "to one"]
+    assert far.received == ["raw"]
+    plain.drop()
+    close(far)
+
+
+def test_durable_sender_is_bounded(world: World, near: Machine, far: Machine) -> None:
+    """Limits on what is on its way hold for a store as well."""
+    far.serve(ack_delay=0.01)
+    client = near.connect(max_messages=3, max_bytes=100)
+    for number in range(20):
+        client.on_next(f"{number} {'x' * 40}")
+    world.settle(5)
+    assert [one.split()[0] for one in far.received] == [str(n) for n in range(20)]
+    client.on_next("y" * 600_000)
+    client.on_next("z" * 600_000)
+    world.settle(5)
+    assert [one[0] for one in far.received[20:]] == ["y", "z"]
+    assert client.health().queued_bytes == 0
+    close(near, far)
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_durable_group_has_a_session_per_path(
+    world: World, near: Machine, far: Machine, scheduled: bool
+) -> None:
+    """The paths of a group share a store, and are dealt with by the group's subscribers."""
+    server = far.serve()
+    scheduler = world.sim.scheduler if scheduled else None
+    for life in range(2):
+        group = world.group(PORT, delivery=near.delivery(), retry=SOON, scheduler=scheduler)
+        near._run(group)
+        for path in ("/a", "/b"):
+            assert group.open_path(path).wait_connected(10)
+            group.on_next(tagged(path, f"up {path} {life}")[0])
+            server.on_next(tagged(path, f"down {path} {life}")[0])
+        world.settle(1)
+        near.kill()
+    expected = [f"{path} {life}" for life in range(2) for path in ("/a", "/b")]
+    assert sorted(far.received) == sorted(f"up {one}" for one in expected)
+    assert sorted(near.received) == sorted(f"down {one}" for one in expected)
+    close(far)
+
+
+# ── what a store may do ───────────────────────────────────────────────────────────────────
+
+
+def test_durable_sender_hears_that_the_store_is_full(world: World, near: Machine) -> None:
+    """What cannot be kept is refused in the caller's thread; the client goes on."""
+    client = near.connect()
+    near.store.failure = StoreFullError("no room")
+    with pytest.raises(StoreFullError, match="no room"):
+        client.on_next("refused")
+    near.store.failure = None
+    client.on_next("taken")
+    assert client.health().queued_messages == 1
+    client.close(0)
+
+
+def test_durable_transaction_that_is_undone_takes_its_message_along(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """A message that was sent in a transaction which failed was never sent."""
+    far.serve()
+    client = near.connect()
+    assert client.wait_connected(5)
+    with pytest.raises(ZeroDivisionError), near.store.transaction():
+        client.on_next("undone")
+        raise ZeroDivisionError
+    world.settle(1)
+    client.on_next("done")
+    world.settle(1)
+    assert far.received == ["done"]
+    assert client.health().queued_messages == 0
+    close(near, far)
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_durable_component_ends_when_its_store_fails(
+    world: World, near: Machine, far: Machine, side: str
+) -> None:
+    """A component that cannot keep its promise ends, with an error; what the store has stays."""
+    far.serve()
+    near.connect()
+    assert near.part.wait_connected(5)
+    machine, other = (near, far) if side == "near" else (far, near)
+    values = world.sim.record(machine.part)
+    machine.store.failure = StoreError("broken")
+    other.part.on_next("x" if other is near else tagged("/a", "x")[0])
+    world.settle(1)
+    assert "its store failed" in str(values.error)
+    machine.store.failure = None
+    assert machine.received == []
+    close(near, far)
+
+
+def test_durable_component_ends_when_its_store_cannot_be_read(world: World, near: Machine) -> None:
+    """Also when that shows as it sends."""
+    server = world.server(PORT, delivery="acknowledged")
+    client = near.connect()
+    assert client.wait_connected(5)
+    values = world.sim.record(client)
+    client.on_next("never read")
+    near.store.close()
+    world.settle(1)
+    assert "its store failed" in str(values.error)
+    client.close()
+    server.close()
+
+
+def test_durable_client_survives_that_nothing_can_be_removed(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """What was acknowledged and cannot be removed is reported, and not sent again."""
+    far.serve()
+    client = near.connect()
+    assert client.wait_connected(5)
+    errors = world.sim.record(client.errors)
+    client.on_next("one")
+    near.store.failure = StoreError("broken")
+    world.settle(1)
+    near.store.failure = None
+    assert ["cannot remove" in error.note for error in errors.values] == [True]
+    near.kill()
+    near.connect().on_next("two")
+    world.settle(5)
+    assert far.received == ["one", "two"]
+    close(near, far)
+
+
+def test_durable_server_survives_a_session_on_a_path_that_is_no_more(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """It is reported, and stays in the store for a server that knows the path."""
+    far.serve()
+    client = near.connect()
+    assert client.wait_connected(5)
+    near.kill()
+    far.kill()
+
+    def choose(path: str) -> str:
+        raise KeyError(path)
+
+    server = world.server(PORT, delivery=far.delivery(), datatype=choose)
+    assert server.peers == ()
+    assert server.health().errors == 1
+    server.close()
+    far.serve()
+    assert len(far.part.peers) == 1
+    close(far)
+
+
+def test_durable_component_refuses_a_store_that_makes_no_sense(world: World, near: Machine) -> None:
+    """A session that cannot be read is a damaged store, found before anything starts."""
+    near.store.save("rxplus session client /a", b"nonsense")
+    with pytest.raises(StoreDamagedError, match="cannot be read"):
+        near.connect()
+
+
+def test_durable_component_takes_nothing_after_it_was_closed(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """Use after close raises, and keeps nothing."""
+    server, client = far.serve(), near.connect()
+    assert client.wait_connected(5)
+    peer = server.peers[0]
+    close(near, far)
+    with pytest.raises(ComponentClosedError):
+        client.on_next("late")
+    with pytest.raises(ComponentClosedError):
+        server.on_next(tagged("/a", "late")[0])
+    with pytest.raises(ComponentClosedError):
+        peer.on_next("late")
+    assert near.store.pending("rxplus out client /a") == []
+
+
+def test_durable_peer_that_is_away_behaves_as_one(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """A peer that has not come back since the start has a path and a user, and no connection."""
+    far.serve()
+    assert near.connect().wait_connected(5)
+    near.kill()
+    far.kill()
+    server = far.serve()
+    peer = server.peers[0]
+    connection = peer._member.connection
+    assert (peer.path, peer.query, peer.remote_address, peer.latency) == ("/a", "", None, None)
+    assert peer.subprotocol is None
+    with pytest.raises(Exception, match="not come back"):
+        connection.send(["x"])
+    with pytest.raises(Exception, match="not come back"):
+        world.sim.run(connection.ping())
+    connection.start(peer._member.session)
+    connection.pause_reading()
+    connection.resume_reading()
+    connection.abort()
+    assert peer._member.session.end == CloseInfo(
+        code=1006, reason="it has not come back since the server was started"
+    )
+    peer.close()
+    world.settle()
+    assert server.peers == ()
+    close(far)
+
+
+def test_durable_sender_refuses_an_ack_of_what_was_not_sent(world: World, far: Machine) -> None:
+    """As every session does."""
+    server = far.serve()
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1))
+    server.on_next(tagged("/a", "one")[0])
+    world.settle()
+    hand.say(Ack(1), Ack(0))
+    assert hand.end is None
+    hand.say(Ack(2))
+    assert hand.end is not None
+    assert hand.end.code == 4400
+    assert isinstance(hand.controls()[0], Welcome)
+    close(far)
