@@ -36,6 +36,7 @@ from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._plan import FAULT_KINDS, FaultPlan, PlannedFault
 from rxplus_testing._recorder import Recorder
 from rxplus_testing._scheduler import VirtualScheduler
+from rxplus_testing._store import MemoryStore
 from rxplus_testing._subscribers import SubscriberError, blocking, raising
 from rxplus_testing._switching import Pause
 from rxplus_testing._trace import Trace, TracePoint
@@ -66,6 +67,7 @@ __all__ = [
     "Latency",
     "LeakError",
     "MemoryNetwork",
+    "MemoryStore",
     "MemoryTransport",
     "Outage",
     "Peer",

@@ -12,9 +12,12 @@ from rxplus.errors import (
     ConnectTimeoutError,
     HandshakeRejectedError,
     InvalidEndpointError,
+    StoreError,
+    StoreFullError,
 )
 from rxplus.handshake import Address, Headers, HeadersLike, Request, Response
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
+from rxplus.store import Store, Stored
 from rxplus.transport import (
     ClientEndpoint,
     CloseInfo,
@@ -55,6 +58,10 @@ __all__ = [
     "Response",
     "Runtime",
     "ServerEndpoint",
+    "Store",
+    "StoreError",
+    "StoreFullError",
+    "Stored",
     "Transport",
     "WireOptions",
 ]
