@@ -36,7 +36,8 @@ class SessionMember(Member):
 
     __slots__ = ("archive", "conversation", "expiry", "give", "over", "stored", "token")
 
-    session: ServerSession
+    # Set by who makes the session, and nobody sets another kind.
+    session: ServerSession  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
         self,

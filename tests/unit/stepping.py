@@ -42,7 +42,7 @@ def work(lock: Any, event: Any) -> int:
         ):
             raise ValueError
     finally:
-        total += len(many)
+        total += len(many)  # pyright: ignore[reportPossiblyUnboundVariable]  # never in the tests
     match total:
         case 0:
             return 0
