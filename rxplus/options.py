@@ -133,6 +133,11 @@ class ClientOptions(_Options):
             raise TypeError(
                 f"buffer_while_disconnected must be a bool, got {self.buffer_while_disconnected!r}"
             )
+        if self.delivery.store is not None and self.delivery.fallback == "at_most_once":
+            raise ValueError(
+                "delivery of a client cannot be durable with fallback='at_most_once': what is in "
+                "its store would have to be thrown away; take 'acknowledged', or no fallback"
+            )
         object.__setattr__(self, "tls", TLS.of(self.tls))
 
     @property
