@@ -108,7 +108,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreDamagedError(StoreError):
-    """A store's file is damaged, or of a version that is not known. It has been left as it is."""
+    """A store's file is not what it was. It has been left as it is."""
 
 
 class TransportError(RxPlusError):

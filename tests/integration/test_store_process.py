@@ -162,16 +162,19 @@ def test_forked_child_leaves_the_store_alone(tmp_path: Path) -> None:
 
 
 FORK_AND_DIE = """
-import os, signal, sys, time
+import os, signal, sys
 from rxplus.stores import SQLiteStore
 
 store = SQLiteStore(sys.argv[1])
 store.append("s", ["a"])
+here, there = os.pipe()
 pid = os.fork()
 if not pid:
+    os.write(there, b".")  # after what Python does in a child first
     os.close(1)
     signal.pause()
-print(pid, flush=True)
+os.read(here, 1)
+os.write(1, b"%d\\n" % pid)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from rxplus import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from rxplus.stores import Expired, SQLiteStore, _schema
 from rxplus.stores._file import connect
-from rxplus.stores._tables import Tables
+from rxplus.stores._tables import RESERVE, Tables
 
 
 @pytest.fixture
@@ -198,6 +199,14 @@ def test_folder_missing(tmp_path: Path) -> None:
     """A folder that does not exist is named."""
     with pytest.raises(StoreError, match=r"No such file or directory: .*/nowhere/store.db.lock"):
         SQLiteStore(tmp_path / "nowhere" / "store.db")
+
+
+def test_log_that_was_not_begun(path: Path) -> None:
+    """A log without a whole header is one that was being made."""
+    SQLiteStore(path).close()
+    path.with_name("store.db-wal").write_bytes(b"7")
+    with SQLiteStore(path) as store:
+        assert store.streams() == []
 
 
 def test_path_is_a_folder(path: Path) -> None:
@@ -390,6 +399,20 @@ def test_acknowledgement_goes_before_a_block(store: SQLiteStore) -> None:
         store.append("s", ["new"])
     store.save("k", b"v")
     assert [one.payload for one in store.pending("s")] == ["new"]
+
+
+def test_messages_leave_room_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of a disk is kept for what empties a store; space within the file counts."""
+    room = shutil.disk_usage(path.parent)._replace(free=RESERVE + 2_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+    with SQLiteStore(path) as store:
+        store.append("s", [b"x" * 900_000])
+        room = room._replace(free=RESERVE)
+        with pytest.raises(StoreFullError, match=r"the disk is full but for 1048576 bytes"):
+            store.append("s", [b"x" * 400_000])
+        store.save("k", b"v")
+        store.acknowledge("s", 1)
+        assert store.append("s", [b"x" * 400_000]) == 2
 
 
 # More streams than ids.
