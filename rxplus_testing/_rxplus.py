@@ -6,6 +6,7 @@ import os
 from pathlib import PurePath
 
 import rxplus
+from rxplus.config import Security
 from rxplus.errors import (
     ConnectError,
     ConnectionClosedError,
@@ -14,7 +15,10 @@ from rxplus.errors import (
     InvalidEndpointError,
 )
 from rxplus.handshake import Address, Headers, HeadersLike, Request, Response
+from rxplus.peer import Peer
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
+from rxplus.server import RxWSServer
+from rxplus.tagged import TaggedData
 from rxplus.transport import (
     ClientEndpoint,
     CloseInfo,
@@ -50,11 +54,15 @@ __all__ = [
     "OnConnection",
     "OnRequest",
     "Payload",
+    "Peer",
     "Receiver",
     "Request",
     "Response",
     "Runtime",
+    "RxWSServer",
+    "Security",
     "ServerEndpoint",
+    "TaggedData",
     "Transport",
     "WireOptions",
 ]
