@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import gc
 import socket
@@ -13,7 +14,7 @@ import tracemalloc
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import rxplus
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 _FRAMES = 25
 """Callers remembered of each allocation: enough to get out of asyncio and rxplus."""
+
+_DESCRIPTORS = Path("/proc/self/fd")
 
 _STANDARD = (sysconfig.get_path("stdlib"), "<frozen")
 _LIBRARIES = (*_STANDARD, sysconfig.get_path("purelib"), str(PurePath(rxplus.__file__).parent))
@@ -47,6 +50,7 @@ def no_leaks(*, grace: float = 1.0, ignore: Collection[str] = ()) -> Iterator[No
         LeakError: something was left. Not when the block itself raises.
     """
     before = weakref.WeakSet([*_threads(), *_tasks(), *_sockets()])
+    descriptors = _socket_descriptors()
     traced = tracemalloc.is_tracing()
     if not traced:
         tracemalloc.start(_FRAMES)
@@ -54,6 +58,7 @@ def no_leaks(*, grace: float = 1.0, ignore: Collection[str] = ()) -> Iterator[No
         yield
         _wait_for_threads(before, grace)
         leaks = _describe_leaks(before, ignore)
+        leaks += _describe_descriptors(descriptors)
     finally:
         if not traced:
             tracemalloc.stop()
@@ -106,6 +111,27 @@ def _describe_leaks(before: Collection[object], ignore: Collection[str]) -> list
 
 def _new(things: list[Any], before: Collection[object]) -> list[Any]:
     return [one for one in things if one not in before]
+
+
+def _socket_descriptors() -> dict[str, str]:
+    """Return the sockets that this process has open; nothing where the system does not tell."""
+    found = {}
+    for entry in _DESCRIPTORS.iterdir() if _DESCRIPTORS.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # the one that iterdir() itself had open
+            target = str(entry.readlink())
+            if target.startswith("socket:"):
+                found[target] = entry.name
+    return found
+
+
+def _describe_descriptors(before: dict[str, str]) -> list[str]:
+    """Name what is left of the sockets that Python does not know, such as those of uvloop."""
+    known = {str(sock.fileno()) for sock in _sockets()}
+    return [
+        f"  socket fd {number}, made by a library"
+        for target, number in _socket_descriptors().items()
+        if target not in before and number not in known
+    ]
 
 
 def _describe_socket(sock: socket.socket) -> str:
