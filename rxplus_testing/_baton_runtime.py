@@ -11,6 +11,7 @@ from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop
 from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._errors import SimDeadlock
+from rxplus_testing._exits import Exits
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site
 from rxplus_testing._tokens import Tokens
@@ -174,6 +175,7 @@ class BatonRuntime:
         self._tokens = Tokens(seed)
         self._leases: dict[BatonLease, None] = {}
         self._term: _Term | None = None
+        self.exits = Exits()
 
     @property
     def random(self) -> random.Random:
@@ -213,8 +215,8 @@ class BatonRuntime:
         return lease
 
     def at_exit(self, begin: BeginExit) -> Callable[[], None]:
-        """Do nothing: when the interpreter exits, a simulation has long ended."""
-        return lambda: None
+        """Have ``begin`` called when the simulation ends before whoever asked has taken it back."""
+        return self.exits.add(begin)
 
     def held(self) -> list[str]:
         """Return where each lease was taken that has not been released, oldest first."""

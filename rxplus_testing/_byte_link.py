@@ -230,6 +230,13 @@ class ByteLink:
         if not self.client.is_open and not self.server.is_open:
             self._on_done(self)
 
+    def describe_under_way(self) -> list[str]:
+        """Return a line for all that has not arrived."""
+        pipes = (self.client.pipe, self.server.pipe)
+        return [
+            f"{self._labels[pipe.direction]} {line}" for pipe in pipes for line in pipe.describe()
+        ]
+
     def describe_open(self) -> list[str]:
         """Return a line for each socket that somebody still has open."""
         where = f"connection c{self.number} to port {self.port}"

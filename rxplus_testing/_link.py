@@ -35,7 +35,7 @@ class Terminal:
         self.local = local
         self.remote = remote
         self.label: str | None = None
-        self._direction = direction
+        self.direction = direction
         self._end: End | None = None
 
     @property
@@ -61,7 +61,7 @@ class Terminal:
 
     def put(self, item: Item) -> None:
         """Send ``item`` to the other side."""
-        self.link.carry(self, item, self._direction)
+        self.link.carry(self, item, self.direction)
 
     def lose_unsent(self, sent: int) -> None:
         """Lose what is on its way from here, but for the first ``sent`` bytes."""
@@ -166,6 +166,11 @@ class Link:
         """Leave the network when nobody is at either end."""
         if not self.client.occupied and not self.server.occupied:
             self._on_done(self)
+
+    def describe_under_way(self) -> list[str]:
+        """Return a line for all that has not arrived."""
+        pipes = ((self.client, self._up), (self.server, self._down))
+        return [f"{end.direction} {line}" for end, pipe in pipes for line in pipe.describe()]
 
     def describe_open(self) -> list[str]:
         """Return a line for each end that somebody still has open."""

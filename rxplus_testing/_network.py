@@ -63,6 +63,10 @@ class AnyLink(Protocol):
     def sever(self, error: Exception) -> None:
         """Break the connection; what was on its way is lost."""
 
+    def describe_under_way(self) -> list[str]:
+        """Return a line for all that has not arrived."""
+        ...
+
     def describe_open(self) -> list[str]:
         """Return a line for each end that somebody still has open."""
         ...
@@ -239,6 +243,10 @@ class Network(ABC):
         listeners = [f"listener on port {port}" for port in self.ports]
         links = [line for link in self._links.values() for line in link.describe_open()]
         return listeners + links
+
+    def describe_under_way(self) -> list[str]:
+        """Return a line for all that was sent and has not arrived."""
+        return [line for link in self._links.values() for line in link.describe_under_way()]
 
     # For the two networks.
 

@@ -161,6 +161,11 @@ class Pipe(Generic[T]):
         """Iterate over the items that have not arrived; a cut is ``None``."""
         return (item for _, _, item in self._queue)
 
+    def describe(self) -> list[str]:
+        """Return when each item is due that has not arrived, and what it is, a line each."""
+        held = "held, " if self._conditions.held(self._port, self.direction) else ""
+        return [f"{held}due {due:.6f}: {_shown(item)}" for due, _, item in self._queue]
+
     def arm(self) -> None:
         """See to it that the head of the queue is delivered when it is due."""
         held = self._conditions.held(self._port, self.direction)
@@ -174,3 +179,9 @@ class Pipe(Generic[T]):
                 return
             self._queue.popleft()[1]()
         self.arm()
+
+
+def _shown(item: object) -> str:
+    if item is None:
+        return "the end of the connection"
+    return f"{len(item)} bytes" if isinstance(item, bytes) else str(item)

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rxplus_testing._driver import Driver
 from rxplus_testing._errors import SimDeadlock
+from rxplus_testing._exits import Exits
 from rxplus_testing._loop import VirtualLoop
 from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
 from rxplus_testing._sites import caller_name, caller_site
@@ -149,6 +150,7 @@ class InlineRuntime:
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
         self._tokens = Tokens(seed)
         self._leases: dict[InlineLease, str] = {}
+        self.exits = Exits()
 
     @property
     def random(self) -> random.Random:
@@ -185,8 +187,8 @@ class InlineRuntime:
         return lease
 
     def at_exit(self, begin: BeginExit) -> Callable[[], None]:
-        """Do nothing: when the interpreter exits, a simulation has long ended."""
-        return lambda: None
+        """Have ``begin`` called when the simulation ends before whoever asked has taken it back."""
+        return self.exits.add(begin)
 
     def held(self) -> list[str]:
         """Return where each lease was taken that has not been released, oldest first."""

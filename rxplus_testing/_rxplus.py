@@ -6,6 +6,7 @@ import os
 from pathlib import PurePath
 
 import rxplus
+from rxplus.config import Security
 from rxplus.errors import (
     ConnectError,
     ConnectionClosedError,
@@ -16,8 +17,11 @@ from rxplus.errors import (
     StoreFullError,
 )
 from rxplus.handshake import Address, Headers, HeadersLike, Request, Response
+from rxplus.peer import Peer
 from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
+from rxplus.server import RxWSServer
 from rxplus.store import Store, Stored
+from rxplus.tagged import TaggedData
 from rxplus.transport import (
     ClientEndpoint,
     CloseInfo,
@@ -53,15 +57,19 @@ __all__ = [
     "OnConnection",
     "OnRequest",
     "Payload",
+    "Peer",
     "Receiver",
     "Request",
     "Response",
     "Runtime",
+    "RxWSServer",
+    "Security",
     "ServerEndpoint",
     "Store",
     "StoreError",
     "StoreFullError",
     "Stored",
+    "TaggedData",
     "Transport",
     "WireOptions",
 ]

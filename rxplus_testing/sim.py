@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from types import TracebackType
@@ -24,6 +25,7 @@ from rxplus_testing._scheduler import VirtualScheduler
 from rxplus_testing._switching import Pause
 from rxplus_testing._teardown import Collector, cancel_tasks, describe_failure
 from rxplus_testing._threads import ThreadDriver
+from rxplus_testing._timeline import SimTimeline
 from rxplus_testing._trace import Trace
 from rxplus_testing.byte import ByteNetwork
 from rxplus_testing.memory import MemoryNetwork, MemoryTransport
@@ -249,14 +251,20 @@ class Sim:
         return pause
 
     def describe(self) -> str:
-        """Return the time, and where each thread and each task waits, a line each."""
-        return self._driver.describe()
+        """Return the time, where threads and tasks wait, and what has not arrived, a line each."""
+        networks = [*self.net.describe_under_way(), *self.byte_net.describe_under_way()]
+        return "\n".join([self._driver.describe(), *(f"  undelivered {line}" for line in networks)])
 
     def record(self, observable: Observable[T]) -> Recorder[T]:
         """Subscribe to ``observable`` and write down all that it does."""
-        recorder = Recorder(observable, self._scheduler, self.loop.time)
+        recorder = Recorder(observable, SimTimeline(self))
         self._recorders.append(recorder)
         return recorder
+
+    @property
+    def recorders(self) -> tuple[Recorder[Any], ...]:
+        """What :meth:`record` has returned, in order."""
+        return tuple(self._recorders)
 
     def close(self) -> None:
         """End the simulation. Closing twice is harmless.
@@ -294,6 +302,7 @@ class Sim:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
             problems.append(f"  {type(error).__name__} while closing: {error}")
         problems += self._left_open()
+        self._shut_down()
         problems += self._driver.end()
         self._take_down()
         problems += [f"  {describe_failure(context)}" for context in self.loop.failures]
@@ -310,10 +319,14 @@ class Sim:
         ]
         return leases + network + self.loop.describe_tasks() + failed
 
-    def _take_down(self) -> None:
+    def _shut_down(self) -> None:
+        """Close the components that are open. Collected open, they would warn in a later test."""
         for recorder in self._recorders:
             recorder.dispose()
-        self._recorders.clear()
+        with contextlib.suppress(Exception):  # what is wrong has been reported already
+            self._runtime.exits.run()
+
+    def _take_down(self) -> None:
         cancel_tasks(self.loop)
         # A task or future that failed unheard says so when it is collected, and
         # it says it to the loop: so before that is closed.

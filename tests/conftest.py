@@ -5,6 +5,8 @@ from __future__ import annotations
 import uvloop
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]
+
 # The same examples on every run: a test that fails once fails again. No deadline: how long an
 # example takes is the machine's business.
 settings.register_profile("rxplus", derandomize=True, deadline=None, print_blob=True, database=None)

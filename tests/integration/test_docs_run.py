@@ -16,13 +16,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(.*)$")
 REASON = re.compile(r"^<!-- notest: .+ -->$")
 
-CALL_TESTS = """
-for _name, _test in list(globals().items()):
-    if _name.startswith("test_"):
-        _test()
-"""
-"""Tests that a page shows are run like the rest of it."""
-
 
 def script_of(page: Path) -> str:
     """Return a page's Python blocks as one script, each line where it is on the page."""
@@ -36,17 +29,25 @@ def script_of(page: Path) -> str:
     return "\n".join(lines)
 
 
+def command_for(script: str) -> list[str]:
+    """Return what runs a script: pytest, when it has tests, as its readers would run them."""
+    if "\ndef test_" not in script:
+        return []
+    # What tests print is seen: a word on stderr is one too many. No cache in the way of others.
+    return ["-m", "pytest", "-q", "-s", "-p", "no:asyncio", "-p", "no:cacheprovider", "-W", "error"]
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if script_of(page).strip()], ids=lambda page: page.name
 )
 def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     """The Python blocks of a page run in order, without a warning or a word on stderr."""
     script = tmp_path / f"page_{page.stem}.py"  # page_: some pages are named like modules
-    script.write_text(script_of(page) + CALL_TESTS, "utf-8")
+    script.write_text(script_of(page), "utf-8")
     # Not in development mode, in which asyncio tells of every callback that a busy machine delays.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDEVMODE"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
+        [sys.executable, "-W", "error", *command_for(script.read_text("utf-8")), str(script)],
         cwd=tmp_path,
         env=env,
         capture_output=True,
@@ -54,7 +55,8 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
         timeout=100,
     )
     assert done.stderr == ""
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stdout
+    assert not re.search(r"\d (skipped|xfailed|warning)", done.stdout)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

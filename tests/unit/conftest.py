@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from world import World
 
@@ -11,10 +9,9 @@ from rxplus_testing import Sim
 
 
 @pytest.fixture
-def sim() -> Iterator[Sim]:
+def sim(rx_sim: Sim) -> Sim:
     """A simulated world; whatever is left open at the end fails the test."""
-    with Sim(seed=7) as sim:
-        yield sim
+    return rx_sim
 
 
 @pytest.fixture

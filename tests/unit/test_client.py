@@ -580,7 +580,8 @@ def test_client_asks_for_url_headers_and_token_afresh(world: World) -> None:
         return f"token-{len(asked)}"
 
     handshake = Handshake(headers=headers, token=token)
-    client = RxWSClient(where, handshake=handshake, **world.parts)
+    retry = Retry(initial=0.5, jitter=0.0)
+    client = RxWSClient(where, handshake=handshake, retry=retry, **world.parts)
     world.settle(0.4)
     assert asked == ["where", "headers", "token"]
     server = world.server(PORT)

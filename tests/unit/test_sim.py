@@ -15,6 +15,7 @@ from reactivex import operators as ops
 from reactivex.internal.constants import UTC_ZERO
 from reactivex.subject import Subject
 
+from rxplus import RxWSClient
 from rxplus.handshake import Request
 from rxplus.runtime import Runtime
 from rxplus.transport import ClientEndpoint, Connection, OnConnection, ServerEndpoint, Transport
@@ -451,12 +452,39 @@ def test_runtime_now_is_virtual() -> None:
         assert sim.runtime.now() == 2.0
 
 
-def test_runtime_at_exit_does_nothing() -> None:
-    """A simulation does not outlive its test, so nothing is kept for the exit."""
+def test_runtime_at_exit_is_called_when_the_simulation_ends() -> None:
+    """What is open at the end begins to close, all before any is waited for; others do not."""
+    called: list[str] = []
     with Sim() as sim:
-        cancel = sim.runtime.at_exit(lambda: lambda: 1 / 0)
-        cancel()
-        cancel()
+
+        def begin(name: str) -> Callable[[], None]:
+            called.append(f"begin {name}")
+            return lambda: called.append(f"end {name}")
+
+        take_back = sim.runtime.at_exit(lambda: begin("no"))
+        sim.runtime.at_exit(lambda: begin("a"))
+        sim.runtime.at_exit(lambda: begin("b"))
+        take_back()
+        take_back()
+    assert called == ["begin a", "begin b", "end a", "end b"]
+
+
+def test_sim_that_failed_closes_its_components(recwarn: pytest.WarningsRecorder) -> None:
+    """What a failed test left open does not warn when it is collected, during other tests."""
+    sim = Sim()
+    client = RxWSClient(
+        {"host": "127.0.0.1", "port": 9000, "path": "/"},
+        runtime=sim.runtime,
+        transport=sim.transport,
+    )
+    states = sim.record(client.connection_state)
+    with pytest.raises(KeyError), sim:
+        raise KeyError
+    assert client.health().state == "closed"
+    assert states.values == ["connecting"]
+    del client
+    gc.collect()
+    assert len(recwarn) == 0
 
 
 def test_lease_in_loop_only_inside_callbacks() -> None:
