@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import uvloop
 from hypothesis import settings
 
@@ -15,3 +17,7 @@ settings.load_profile("rxplus")
 # The first of uvloop's loops opens a pipe that the process keeps: tests which look for open files
 # are not to find it.
 uvloop.new_event_loop().close()
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them the
+# processes that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)

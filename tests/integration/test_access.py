@@ -228,8 +228,10 @@ def test_unknown_path_is_404() -> None:
             assert rejection(Collector(client).wait_ended()).status == 404
         (error,) = errors.wait_for_count(1)
         assert isinstance(error.exception, LookupError)
-        with joined(server, "/known") as (client, _):
+        with joined(server, "/known") as (client, peer):
+            left = Collector(peer)
             assert client.connected
+        left.wait_ended()
         assert server.health().paths == {}
         with pytest.raises(LookupError):
             server.on_next(TaggedData("/unknown", "x"))
