@@ -36,8 +36,7 @@ class SessionMember(Member):
 
     __slots__ = ("archive", "conversation", "expiry", "give", "over", "stored", "token")
 
-    # Set by who makes the session, and nobody sets another kind.
-    session: ServerSession  # pyright: ignore[reportIncompatibleVariableOverride]
+    session: ServerSession  # pyright: ignore[reportIncompatibleVariableOverride]  # set here only
 
     def __init__(
         self,
@@ -335,10 +334,9 @@ class Reception:
 
     def _make_room(self) -> None:
         """End the session that has been without a connection for longest."""
-        away = [one for one in self._members.values() if one.expiry is not None]
-        if away:
-            first = min(away, key=lambda one: one.expiry.when() if one.expiry else 0.0)
-            self.end(first, LossReason.EXPIRED)
+        # There is one: no more are connected than may be, and the newcomer has no session yet.
+        away = [(one.expiry.when(), one) for one in self._members.values() if one.expiry]
+        self.end(min(away, key=lambda timed: timed[0])[1], LossReason.EXPIRED)
 
     def _detach(self, member: SessionMember) -> None:
         """Take a session from the connection that it had, if it has one."""

@@ -342,6 +342,28 @@ def test_session_that_does_not_fit_is_lost_whole(world: World) -> None:
     server.close()
 
 
+def test_session_that_does_not_fit_is_lost_on_a_live_connection_too(world: World) -> None:
+    """The older connection is closed with the session that it had."""
+    server = world.server(delivery=ACKNOWLEDGED)
+    first, again = Hand(world, server), Hand(world, server)
+    first.say(hello(), Seq(1))
+    again.say(hello(token_of(first), epoch=2, received=5))
+    assert first.end is not None
+    assert first.end.code == 1000
+    assert len(server.peers) == 1
+    server.close()
+
+
+def test_session_has_room_for_one_when_nobody_is_away(world: World) -> None:
+    """Sessions are bounded by connections: who is connected is not sent away for another."""
+    server = world.server(delivery=ACKNOWLEDGED, limits=Limits(max_connections=2))
+    first, second = Hand(world, server), Hand(world, server)
+    first.say(hello())
+    second.say(hello())
+    assert len(server.peers) == 2
+    server.close()
+
+
 # ── violations ────────────────────────────────────────────────────────────────────────────
 
 
@@ -412,6 +434,22 @@ def test_client_stops_when_the_server_says_so(
     world.settle(1)
     assert isinstance(values.error.exception, error)  # type: ignore[union-attr]  # it failed
     assert client.close()
+    server.close()
+
+
+def test_violation_is_told_once(world: World) -> None:
+    """What comes after a violation, on a connection that is being closed, changes nothing."""
+    server = world.server(delivery=ACKNOWLEDGED)
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1))
+    session = member_of(server).session
+    world.sim.net.hold()
+    world.on_loop(lambda: session.finish(4001, "first"))
+    world.on_loop(lambda: session.finish(4002, "second"))
+    world.sim.net.release()
+    world.settle()
+    assert hand.end is not None
+    assert hand.end.code == 4001
     server.close()
 
 
@@ -792,6 +830,17 @@ def test_restart_is_announced_and_spread(world: World) -> None:
     assert len({round(each.times[-1], 3) for each in states}) == len(clients)
     for client in (*clients, plain):
         client.close()
+    server.close()
+
+
+def test_restart_is_not_announced_to_those_who_are_away(world: World) -> None:
+    """They would not hear of it, and come back as they do."""
+    server = world.server(delivery=ACKNOWLEDGED)
+    hand = Hand(world, server)
+    hand.say(hello())
+    hand.drop()
+    server.announce_restart(1.0)
+    world.settle()
     server.close()
 
 

@@ -21,6 +21,7 @@ from rxplus import (
     StoreFullError,
 )
 from rxplus._core.protocol.control import Ack, Seq, Welcome
+from rxplus._engine.reception import SessionMember
 from rxplus.transport import CloseInfo
 from rxplus_testing import MemoryStore
 
@@ -496,4 +497,45 @@ def test_durable_sender_refuses_an_ack_of_what_was_not_sent(world: World, far: M
     assert hand.end is not None
     assert hand.end.code == 4400
     assert isinstance(hand.controls()[0], Welcome)
+    close(far)
+
+
+@pytest.mark.parametrize("moment", ["hello", "end"])
+def test_durable_server_ends_when_a_session_cannot_be_kept(
+    world: World, far: Machine, moment: str
+) -> None:
+    """Neither a session that cannot be written, nor one that cannot be removed, is passed over."""
+    server = far.serve()
+    values = world.sim.record(server)
+    hand = Hand(world, server)
+    if moment == "end":
+        hand.say(hello())
+    far.store.failure = StoreError("broken")
+    if moment == "hello":
+        hand.say(hello())
+    else:
+        server.peers[0].close()
+    world.settle(1)
+    assert "its store failed" in str(values.error)
+    far.store.failure = None
+    close(far)
+
+
+def test_durable_message_of_a_session_that_is_over_leaves_nothing(
+    world: World, far: Machine
+) -> None:
+    """What subscribers get when its session has just ended is not noted for a session."""
+    server = far.serve()
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1))
+    member = server.peers[0]._member
+    assert isinstance(member, SessionMember)
+    assert member.archive is not None
+    given: list[str] = []
+    give = member.archive.giving(given.append)
+    server.peers[0].close()
+    world.settle()
+    world.on_loop(lambda: give(("late", 1)))
+    assert given == ["late"]
+    assert far.store.load(f"rxplus in server {member.token}") is None
     close(far)

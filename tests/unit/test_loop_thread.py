@@ -540,6 +540,16 @@ def test_now_is_monotonic(runtime: ThreadRuntime) -> None:
     assert before <= runtime.now() <= time.monotonic()
 
 
+def test_token_is_long_and_never_the_same(runtime: ThreadRuntime) -> None:
+    """A name has 128 random bits, which no seed gives away."""
+    tokens = set()
+    for _ in range(100):
+        random.seed(1)
+        tokens.add(runtime.token())
+    assert len(tokens) == 100
+    assert {len(token) for token in tokens} == {22}
+
+
 def test_random_is_the_runtimes_own(runtime: ThreadRuntime) -> None:
     """Seeding the global generator does not make the jitter of two clients the same."""
     random.seed(1)

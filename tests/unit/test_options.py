@@ -11,7 +11,9 @@ import pytest
 from rxplus import (
     TLS,
     Buffer,
+    Delivery,
     Handshake,
+    Level,
     Limits,
     Overflow,
     Retry,
@@ -21,6 +23,7 @@ from rxplus import (
     WebSocketsTransport,
 )
 from rxplus.options import ClientKwargs, ClientOptions, ServerKwargs, ServerOptions
+from rxplus_testing import MemoryStore
 
 CLIENT: dict[str, Any] = {
     "ping_interval": 30.0,
@@ -115,6 +118,9 @@ def test_options_name_unknown_arguments(make: Any) -> None:
         ("ping_timeout", float("nan"), ValueError),
         ("ping_timeout", "30", TypeError),
         ("compression", "gzip", ValueError),
+        ("delivery", "exactly_once", ValueError),
+        ("delivery", "durable", ValueError),
+        ("delivery", 5, ValueError),
         ("subprotocols", "chat", TypeError),
         ("subprotocols", None, TypeError),
         ("subprotocols", 5, TypeError),
@@ -215,3 +221,77 @@ def test_kwargs_are_the_options() -> None:
     assert set(ClientKwargs.__annotations__) == takes - set(CLIENT)
     takes = {one.name for one in dataclasses.fields(ServerOptions)}
     assert set(ServerKwargs.__annotations__) == takes - set(SERVER)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"level": "acknowledged"}, TypeError, "Delivery.level"),
+        ({"level": Level.DURABLE}, ValueError, "Delivery.store is for durable"),
+        ({"store": MemoryStore()}, ValueError, "Delivery.store is for durable"),
+        ({"max_messages": 0}, ValueError, "Delivery.max_messages"),
+        ({"max_bytes": 1.5}, TypeError, "Delivery.max_bytes"),
+        ({"ack_messages": True}, TypeError, "Delivery.ack_messages"),
+        ({"ack_bytes": 0}, ValueError, "Delivery.ack_bytes"),
+        ({"ack_delay": -1}, ValueError, "Delivery.ack_delay"),
+        ({"expiry": None}, TypeError, "Delivery.expiry"),
+        ({"redeliver": -1}, ValueError, "Delivery.redeliver"),
+        ({"resend_lost": 1}, TypeError, "Delivery.resend_lost"),
+        ({"fallback": "buffered"}, ValueError, "Delivery.fallback"),
+    ],
+)
+def test_delivery_refuses_wrong_values(
+    given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """What cannot be right is refused by name and value."""
+    with pytest.raises(error, match=message):
+        Delivery(**given)
+
+
+def test_delivery_levels() -> None:
+    """Each level is a value, by its class method or its name."""
+    assert client(delivery="acknowledged").delivery == Delivery.acknowledged()
+    assert client(delivery="at_most_once").promised == Delivery.at_most_once()
+    assert client(delivery="buffered").promised == Delivery.buffered()
+    assert client(buffer_while_disconnected=True).promised == Delivery.buffered()
+    both = client(delivery="acknowledged", buffer_while_disconnected=True)
+    assert both.promised == Delivery.acknowledged()
+    store = MemoryStore()
+    assert Delivery.durable(store).store is store
+    assert Delivery.of(Delivery.durable(store)) == Delivery.durable(store)
+
+
+def test_delivery_that_makes_no_sense_on_a_side() -> None:
+    """A server has nothing to buffer for strangers; a durable client cannot do with less."""
+    with pytest.raises(ValueError, match="cannot be 'buffered'"):
+        server(delivery="buffered")
+    with pytest.raises(ValueError, match="durable with fallback"):
+        client(delivery=Delivery.durable(MemoryStore(), fallback="at_most_once"))
+
+
+@pytest.mark.parametrize(
+    ("delivery", "subprotocols", "offered", "understood"),
+    [
+        (Delivery.at_most_once(), ["a"], ("a",), ("a",)),
+        (Delivery.acknowledged(), [], ("rxplus.v1",), ("rxplus.v1",)),
+        (
+            Delivery.acknowledged(),
+            ["a", "b"],
+            ("rxplus.v1+a", "rxplus.v1+b"),
+            ("rxplus.v1+a", "rxplus.v1+b", "a", "b"),
+        ),
+        (
+            Delivery.acknowledged(fallback="at_most_once"),
+            ["a"],
+            ("rxplus.v1+a", "a"),
+            ("rxplus.v1+a", "a"),
+        ),
+        (Delivery.acknowledged(fallback="error"), ["a"], ("rxplus.v1+a",), ("rxplus.v1+a",)),
+    ],
+)
+def test_delivery_decides_over_subprotocols(
+    delivery: Delivery, subprotocols: list[str], offered: Any, understood: Any
+) -> None:
+    """The session protocol is offered beside the application's own, as the fallback says."""
+    assert client(delivery=delivery, subprotocols=subprotocols).offered == offered
+    assert server(delivery=delivery, subprotocols=subprotocols).understood == understood

@@ -128,6 +128,25 @@ def test_stream_observer_that_raises_stays_subscribed(error: BaseException) -> N
     assert clock.failures == [error, error]
 
 
+def test_stream_gives_a_value_again_to_an_observer_that_raised() -> None:
+    """So many times, to that one alone, before the next value."""
+    source: Stream[int] = Stream(HookLock(), Clock(), again=2)
+    seen: list[tuple[str, int]] = []
+    left = [1, 1, 1, 1]
+
+    def picky(value: int) -> None:
+        seen.append(("picky", value))
+        if value < 3 and left:
+            left.pop()
+            raise ValueError("not yet")
+
+    source.subscribe(picky)
+    source.subscribe(lambda value: seen.append(("other", value)))
+    for value in (1, 3):
+        source.emit(value)
+    assert seen == [("picky", 1)] * 3 + [("other", 1), ("picky", 3), ("other", 3)]
+
+
 def test_stream_tells_which_observer_raised() -> None:
     """The watch can tell the observers of this stream from others."""
     source, clock = stream()
