@@ -18,6 +18,7 @@ import pytest
 from rxplus import StoreDamagedError, StoreError, StoreFullError, StoreLockedError
 from rxplus.stores import Expired, SQLiteStore, _schema
 from rxplus.stores._file import connect
+from rxplus.stores._lock import FileLock
 from rxplus.stores._tables import RESERVE, Tables
 
 
@@ -172,6 +173,14 @@ def test_reading_the_file_does_not_unlock_it(store: SQLiteStore, path: Path) -> 
     path.with_name("store.db.lock").read_bytes()
     with pytest.raises(StoreLockedError):
         SQLiteStore(path)
+
+
+def test_lock_is_let_go_of_once(path: Path) -> None:
+    """Letting go twice is harmless, as is a fork in the middle of opening."""
+    lock = FileLock(path)
+    lock.forget()  # what a child does, here without a connection to keep
+    lock.release()
+    FileLock(path).release()
 
 
 def test_store_left_open_warns(path: Path) -> None:
