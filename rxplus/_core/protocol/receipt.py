@@ -25,6 +25,7 @@ class Receipt:
         "_skip",
         "_unacked_bytes",
         "acked",
+        "due_at",
         "processed",
         "received",
     )
@@ -33,6 +34,8 @@ class Receipt:
         self._ack_messages = delivery.ack_messages
         self._ack_bytes = delivery.ack_bytes
         self._unacked_bytes = 0
+        self.due_at = received + delivery.ack_messages
+        """When this number has been processed, that should be acknowledged at once."""
         # How many of the next messages arrived before, or _UNNUMBERED: that was not said yet.
         self._skip = _UNNUMBERED
         self.received = received
@@ -80,6 +83,8 @@ class Receipt:
             return self._skipped()
         self.received += 1
         self._unacked_bytes += size
+        if self._unacked_bytes >= self._ack_bytes:
+            self.due_at = min(self.due_at, self.received)
         return self.received
 
     def _skipped(self) -> int:
@@ -93,16 +98,9 @@ class Receipt:
         """Whether there is something to acknowledge, now or once subscribers are done with it."""
         return self.acked < self.received
 
-    @property
-    def due(self) -> bool:
-        """Whether so much has been processed that it should be acknowledged at once."""
-        unacked = self.processed - self.acked
-        return unacked >= self._ack_messages or (
-            self._unacked_bytes >= self._ack_bytes and unacked > 0
-        )
-
     def acknowledge(self) -> int:
         """Return the number to acknowledge."""
         self._unacked_bytes = 0
         self.acked = self.processed
+        self.due_at = self.acked + self._ack_messages
         return self.acked
