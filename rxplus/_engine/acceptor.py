@@ -121,6 +121,7 @@ class Acceptor:
 
     async def shutdown(self, timeout: float) -> None:
         if self._listener is None:
+            self._reception.close()
             return
         deadline = self._hub.lease.loop.time() + timeout
         await self._listener.close()

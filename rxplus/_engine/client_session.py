@@ -89,6 +89,7 @@ class Continuity:
         else:
             self._archive = Archive(hub, delivery.store, f"client {path}")
             self.stored = StoredOutgoing(hub, self._archive, delivery, on_ready)
+            self._archive.claim()
             self._conversation = ClientConversation(
                 self.stored,
                 delivery,
@@ -166,8 +167,10 @@ class Continuity:
 
     def close(self) -> None:
         """Report what was sent and not acknowledged, unless it is kept."""
-        if self.stored is None:
+        if self._archive is None:
             self.give_up(LossReason.UNACKNOWLEDGED)
+        else:
+            self._archive.release()
 
     def give_up(self, reason: LossReason) -> None:
         """End the session, and report what was sent and not acknowledged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from rxplus._core.outbox import Parcel
 from rxplus._core.protocol.conversation import Conversation
@@ -50,6 +51,10 @@ class Archives:
         return [one.removeprefix(self._PREFIX) for one in streams if one.startswith(self._PREFIX)]
 
 
+_claimed: WeakKeyDictionary[Store, set[str]] = WeakKeyDictionary()
+"""Which sessions of a store a component of this process has."""
+
+
 class Archive:
     """The part of a store that belongs to one session of a component.
 
@@ -69,6 +74,24 @@ class Archive:
         self.record = Record.decode(store.load(self._record_key))
         self.received = int(store.load(self._received_key) or b"0")
         """Number of the last message that subscribers are done with."""
+
+    def claim(self) -> None:
+        """Have it alone.
+
+        Raises:
+            ValueError: another component has it.
+        """
+        names = _claimed.setdefault(self.store, set())
+        if self.stream in names:
+            raise ValueError(
+                f"{self.stream.removeprefix(_OUT)!r} is in use in this store: give each client of "
+                "a path a store of its own"
+            )
+        names.add(self.stream)
+
+    def release(self) -> None:
+        """Let others have it."""
+        _claimed[self.store].discard(self.stream)
 
     def note(self, conversation: Conversation) -> None:
         """Keep the session as it is now."""
@@ -216,6 +239,11 @@ class StoredOutgoing:
     def waiting(self) -> int:
         """How many messages have not been acknowledged. Any thread."""
         return self._last - self._acked
+
+    @property
+    def unsent(self) -> int:
+        """How many messages have not been sent."""
+        return self._last - self._sent
 
     @property
     def bytes(self) -> int:

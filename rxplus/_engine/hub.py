@@ -100,7 +100,8 @@ class Hub(Generic[T]):
         self.received: Callable[[], int] = self._count_received
         self.heard = False
         """Whether somebody has subscribed to what arrives."""
-        self._when_heard: list[Callable[[], None]] = []
+        # A dict for its order, and so that one can be taken back.
+        self._when_heard: dict[Callable[[], None], None] = {}
 
         # The watch of the streams: see stream.Watch.
         self.now = runtime.now
@@ -325,11 +326,15 @@ class Hub(Generic[T]):
 
     def when_heard(self, call: Callable[[], None]) -> None:
         """Have something called on the loop once somebody has subscribed. Loop thread."""
-        self._when_heard.append(call)
+        self._when_heard[call] = None
+
+    def never_mind(self, call: Callable[[], None]) -> None:
+        """Take that back, if it was not called yet. Loop thread."""
+        self._when_heard.pop(call, None)
 
     def _hear(self) -> None:
         self.heard = True
-        calls, self._when_heard = self._when_heard, []
+        calls, self._when_heard = self._when_heard, {}
         for call in calls:
             call()
 

@@ -234,10 +234,17 @@ class Reception:
             member.session.finish(1000, "the session has ended")
         lost = member.conversation.outgoing.restart(resend=False)
         self._hub.lose_span(member.channel.path, reason, lost)
-        if member.archive is not None:
-            member.archive.drop()
+        if member.stored is not None:
+            self._drop(member, member.stored, reason)
         self._fanout.forget(member, reason)
         self._expel(member)
+
+    def _drop(self, member: SessionMember, stored: StoredOutgoing, reason: LossReason) -> None:
+        """Remove a session from the store, with what was still to be sent in it."""
+        assert member.archive is not None
+        member.archive.drop()
+        if stored.unsent:
+            self._hub.lost(member.channel.path, {reason: stored.unsent})
 
     def close(self) -> None:
         """End every session, but for those in a store, which wait there for the next server."""
@@ -346,7 +353,9 @@ class Reception:
             member.conversation.disconnect()
 
     def _disconnect(self, session: ServerSession, info: CloseInfo) -> None:
-        member = session.member
+        member, path = session.member, session.member.channel.path
+        if session.violation is not None:
+            self._hub.report(session.violation, f"a client on {path} broke the protocol", path=path)
         if self._strangers.pop(session, session) is None or member.over:
             return
         if member.session is not session:

@@ -177,6 +177,7 @@ class ReliableSession(Session):
     def _let_go(self) -> None:
         """Go on with what was held."""
         held, self._held = self._held, None
+        self._audience.never_mind(self._let_go)
         self._straight = self._archive is None and isinstance(self._audience.deliver, Direct)
         for message, number, done in held or ():
             self._pass_on(message, number, done)
@@ -304,6 +305,8 @@ class ReliableSession(Session):
         self._stop_greeting_timer()
         if self._ack_timer is not None:
             self._ack_timer.cancel()
+        if not self._held:
+            self._audience.never_mind(self._let_go)
         super().on_closed(info)
 
     def _greeting_is_late(self) -> None:

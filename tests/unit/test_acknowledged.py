@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from rxplus import (
     basic_auth,
 )
 from rxplus._core.protocol.control import Ack, Away, Seq, Sync, Welcome
-from rxplus._engine.reception import SessionMember
+from rxplus._engine.reception import ServerSession, SessionMember
 
 ACKNOWLEDGED = Delivery.acknowledged()
 SOON = Retry(initial=0.1, jitter=0.0)
@@ -383,11 +384,13 @@ def test_session_has_room_for_one_when_nobody_is_away(world: World) -> None:
 def test_session_ends_with_a_violation(world: World, messages: list[Any]) -> None:
     """What the protocol does not allow is answered with 4400, and ends the session."""
     server = world.server(delivery=ACKNOWLEDGED)
+    errors = world.sim.record(server.errors)
     hand = Hand(world, server)
     hand.say(*messages)
     assert hand.end is not None
     assert hand.end.code == 4400
     assert server.peers == ()
+    assert [type(error.exception) for error in errors.values] == [ProtocolViolationError]
     server.close()
 
 
@@ -601,6 +604,20 @@ def test_ack_waits_for_somebody_to_subscribe(world: World) -> None:
     world.settle(1)
     assert values.values == tagged("/a", "one", "two", "three")
     assert again.controls() == [Ack(3)]
+    server.close()
+
+
+def test_session_that_nobody_hears_leaves_nothing(world: World) -> None:
+    """A server that only sends remembers no connection that has ended."""
+    server = world.server(delivery=ACKNOWLEDGED)
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1))
+    token = token_of(hand)
+    for epoch in (2, 3):
+        Hand(world, server).say(hello(token, epoch=epoch))
+    gc.collect()
+    sessions = [one for one in gc.get_objects() if type(one) is ServerSession]
+    assert sessions == [member_of(server).session]
     server.close()
 
 

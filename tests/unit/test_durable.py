@@ -14,6 +14,7 @@ from rxplus import (
     Loss,
     LossReason,
     Retry,
+    RxException,
     RxWSClient,
     RxWSServer,
     StoreDamagedError,
@@ -269,6 +270,49 @@ def test_durable_session_that_expires_leaves_the_store(
     world.settle()
     assert far.losses[1:] == [Loss("/a", LossReason.NO_PEER, 1)]
     close(far)
+
+
+def test_durable_session_that_ends_reports_what_was_never_sent(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """What waited in the store for a session that ends is lost, and said to be."""
+    server = far.serve()
+    assert near.connect().wait_connected(5)
+    near.kill()
+    world.settle()
+    server.on_next(tagged("/a", "one")[0])
+    server.on_next(tagged("/a", "two")[0])
+    server.peers[0].close()
+    world.settle()
+    assert far.losses == [Loss("/a", LossReason.UNACKNOWLEDGED, 2)]
+    close(far)
+
+
+def test_durable_sessions_end_with_a_server_that_cannot_listen(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """They stay in the store, and nothing of them in the process."""
+    far.serve()
+    assert near.connect().wait_connected(5)
+    near.kill()
+    far.kill()
+    other = world.server(PORT)
+    with pytest.raises(RxException, match="cannot listen"):
+        far.serve()
+    other.close()
+    assert len(far.serve().peers) == 1
+    close(far)
+
+
+def test_durable_path_has_one_client(world: World, near: Machine) -> None:
+    """Two clients that shared a session would take each other's messages."""
+    first = near.connect()
+    with pytest.raises(ValueError, match="'client /a' is in use in this store"):
+        near.connect()
+    near.part = first
+    close(near)
+    near.connect()
+    close(near)
 
 
 def test_durable_server_is_plain_to_plain_clients(world: World, far: Machine) -> None:
