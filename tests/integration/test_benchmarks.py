@@ -14,6 +14,8 @@ from benchmarks.cases import ALL
 from benchmarks.measure import measure
 from benchmarks.model import Benchmark, Config
 
+pytestmark = pytest.mark.once
+
 TINY = Config(scale=0.003)
 
 

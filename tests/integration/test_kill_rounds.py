@@ -11,6 +11,8 @@ from helpers import nothing_left
 
 __all__ = ["nothing_left"]
 
+pytestmark = pytest.mark.once
+
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk")
 needs_namespaces = pytest.mark.skipif(not kill_rounds.can_part(), reason="needs root and ip")
 
