@@ -59,4 +59,6 @@ class Impostor(asyncio.Protocol):
             self._transport.close()
         else:
             close = encode(Opcode.CLOSE, close_payload(fault.code, fault.reason))
-            self._transport.write(switching(headers) + close)
+            # The client is to take it for the server that it wants.
+            offered = headers.get("Sec-WebSocket-Protocol", "")
+            self._transport.write(switching(headers, offered.partition(",")[0].strip()) + close)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Source
-from rxplus._core.protocol.conversation import ClientConversation, Effect
+from rxplus._core.protocol.conversation import ClientConversation, Effect, Stage
 from rxplus._core.protocol.replay import Replay
 from rxplus._engine.durable import Archive, StoredOutgoing
 from rxplus._engine.hub import Hub
@@ -146,6 +146,7 @@ class Continuity:
         session, self._session = self._session, None
         if session is None:
             return None  # that connection had no session
+        was_open = self._conversation.stage is Stage.OPEN
         self._conversation.disconnect()
         if self._conversation.token is not None and self.stored is None:
             loop = self._hub.lease.loop
@@ -156,7 +157,7 @@ class Continuity:
             return ProtocolViolationError(info.reason)
         if info.code == SUPERSEDED:
             return SessionTakenError(info.reason)
-        if info.code == 1000:
+        if info.code == 1000 and was_open:
             self.give_up(LossReason.UNACKNOWLEDGED)
         return None
 

@@ -29,7 +29,7 @@ from rxplus import (
 from rxplus.component import Component
 from rxplus_testing import ByteNetwork, MemoryNetwork, Recorder, Sim
 
-__all__ = ["PATIENCE", "SCENARIOS", "Observed", "Sender", "check_states"]
+__all__ = ["PATIENCE", "SCENARIOS", "Observed", "Scene", "Sender", "check_states"]
 
 PATIENCE = 500.0
 """Virtual seconds: stalls may delay everything."""

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scenarios import PATIENCE, Observed, Scene, Sender
 from world import World, tagged
 
 from rxplus import Delivery, Limits, Loss, Peer, Retry, RxWSClient, RxWSServer, Timeouts
-from rxplus_testing import Sim
+from rxplus_testing import Sim, explore
 
 SEEDS = int(os.environ.get("RXPLUS_EXPLORE", "60"))
-FIRST = int(os.environ.get("RXPLUS_EXPLORE_FROM", "0"))
+FIRST = int(os.environ.get("RXPLUS_EXPLORE_FIRST", "0"))
 PORT = 4321
 STEPS = 40
 
@@ -186,7 +187,7 @@ def chunks() -> list[range]:
     ]
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)  # a long exploration takes as long as it takes
 @pytest.mark.parametrize("seeds", chunks(), ids=str)
 def test_nothing_is_lost_twice_or_out_of_order(seeds: range) -> None:
     """Whatever the network does: all that was sent arrives, once, in order, both ways."""
@@ -200,7 +201,7 @@ def test_nothing_is_lost_twice_or_out_of_order(seeds: range) -> None:
             history.close()
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)  # a long exploration takes as long as it takes
 @pytest.mark.parametrize("seeds", chunks(), ids=str)
 def test_nothing_is_lost_in_silence(seeds: range) -> None:
     """A server that forgets costs what is reported, by number: no more, and nothing twice."""
@@ -214,3 +215,53 @@ def test_nothing_is_lost_in_silence(seeds: range) -> None:
                 assert (seed, order) == (seed, sorted(set(order)))
                 assert (seed, len(sent) - len(order)) <= (seed, lost)
             history.close()
+
+
+def between_threads(sim: Sim) -> None:
+    """Threads send both ways, on either network, while it fails in every way that it can."""
+    scene = Scene(sim)
+    rng, world = scene.rng, scene.world
+
+    def delivery() -> Delivery:
+        return Delivery.acknowledged(
+            max_messages=rng.choice([1, 1000]),
+            ack_messages=rng.randint(1, 5),
+            ack_delay=rng.choice([0.0, 0.01, 0.3]),
+            expiry=100_000.0,
+        )
+
+    common: dict[str, Any] = {"ping_interval": 2.0, "ping_timeout": 2.0}
+    server = world.server(delivery=delivery(), **common)
+    retry = Retry(initial=0.1, maximum=1.0)
+    client = world.client(server, "/a", delivery=delivery(), retry=retry, **common)
+    served, seen = Observed(sim, server), Observed(sim, client)
+    assert client.wait_connected(PATIENCE)
+    (peer,) = server.peers
+    up = [Sender(name, client.on_next, rng.randint(1, 12), 1.0) for name in ("up-a", "up-b")]
+    down = [Sender(name, peer.on_next, rng.randint(1, 12), 1.0) for name in ("down-a", "down-b")]
+    scene.trouble(server.port, rng.choice([1, 4, 8]), 8.0)
+    threads = [sim.thread(sender.run, sim, name=sender.name) for sender in up + down]
+    for thread in threads:
+        thread.join(PATIENCE)
+    sim.advance(20.0)
+    for rule in scene.net.faults:
+        rule.remove()
+    sim.advance(PATIENCE)
+    for who, senders in ((served, up), (seen, down)):
+        values = [getattr(value, "data", value) for value in who.values.values]
+        for sender in senders:
+            assert [one for one in values if one.startswith(sender.name)] == sender.accepted
+            assert sender.refused == 0
+        assert len(values) == sum(len(sender.accepted) for sender in senders)
+        assert who.lost == 0
+    client.close(PATIENCE)
+    server.close(PATIENCE)
+
+
+@pytest.mark.timeout(0)  # a long exploration takes as long as it takes
+@pytest.mark.parametrize(
+    "way", [{"mode": "inline"}, {"mode": "threads"}], ids=["inline", "threads"]
+)
+def test_nothing_is_lost_between_threads(way: dict[str, Any]) -> None:
+    """Nor with the real transport, cut at any byte, nor wherever threads take turns."""
+    explore(between_threads, range(FIRST, FIRST + max(1, SEEDS // 6)), **way)
