@@ -351,13 +351,17 @@ class Buffer:
         max_messages: most messages that wait.
         max_bytes: most bytes that wait; a single message may be larger than that.
         overflow: an :class:`Overflow`, or its name.
+        max_age: seconds that a message may wait; what has waited for longer is not sent, and
+            reported as ``expired``. ``None``: any time.
     """
 
     max_messages: int = 65_536
     max_bytes: int = 64 * 2**20
     overflow: Overflow = field(default_factory=Overflow.block)
+    max_age: float | None = None
 
     def __post_init__(self) -> None:
+        check_duration("Buffer.max_age", self.max_age)
         check_count("Buffer.max_messages", self.max_messages)
         check_count("Buffer.max_bytes", self.max_bytes)
         object.__setattr__(self, "overflow", Overflow.of(self.overflow))

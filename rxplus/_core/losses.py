@@ -26,7 +26,7 @@ class LossReason(StrEnum):
     SESSION_LOST = "session_lost"
     """It was sent and not acknowledged, and the session could not be resumed."""
     EXPIRED = "expired"
-    """The session had no connection for too long."""
+    """It waited for too long, or its session had no connection for too long."""
     WITHDRAWN = "withdrawn"
     """It was to arrive, but the peer gave it up."""
 

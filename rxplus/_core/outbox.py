@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from rxplus._core.losses import LossReason
 from rxplus.config import Buffer, OnFull
 
-__all__ = ["LatestOutbox", "Outbox", "Parcel", "Put", "Source", "make_outbox"]
+__all__ = ["AgedOutbox", "LatestOutbox", "Outbox", "Parcel", "Put", "Source", "make_outbox"]
 
 T = TypeVar("T")
 
@@ -126,6 +126,14 @@ class Outbox(Generic[T]):
         self._bytes = 0
         return everything
 
+    def first(self) -> Parcel[T]:
+        """Return the message in front, which there is."""
+        return self._first()
+
+    def drop(self) -> None:
+        """Remove it."""
+        self._bytes -= self._pop()[1]
+
     def _pop(self) -> Parcel[T]:
         return self._queue.popleft()
 
@@ -150,7 +158,7 @@ class Outbox(Generic[T]):
     def _drop_oldest(self, size: int) -> None:
         dropped = 0
         while not self.has_room(size):
-            self._bytes -= self._pop()[1]
+            self.drop()
             dropped += 1
         self._on_lost(dropped, LossReason.OVERFLOW)
 
@@ -216,14 +224,96 @@ class LatestOutbox(Outbox[T]):
         return next(iter(self._by_key.values()))
 
 
-def make_outbox(buffer: Buffer, on_lost: OnLost, payload: Callable[[T], str | bytes]) -> Outbox[T]:
-    """Make the outbox that the policy asks for.
+class AgedOutbox(Outbox[T]):
+    """An outbox that forgets what has waited for too long, when it comes across it.
+
+    Args:
+        buffer: limits.
+        on_lost: called for what is forgotten.
+        inner: keeps messages with the times at which they were put.
+        now: tells the time.
+    """
+
+    __slots__ = ("_inner", "_max_age", "_now", "_taken_at")
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        on_lost: OnLost,
+        inner: Outbox[tuple[float, T]],
+        now: Callable[[], float],
+    ) -> None:
+        super().__init__(buffer, on_lost)
+        assert buffer.max_age is not None
+        self._max_age = buffer.max_age
+        self._inner = inner
+        self._now = now
+        self._taken_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    @property
+    def bytes(self) -> int:
+        return self._inner.bytes
+
+    def has_room(self, size: int) -> bool:
+        return self._inner.has_room(size)
+
+    def put(self, item: T, size: int) -> Put:
+        if not self._inner.has_room(size):
+            self._forget()
+        return self._inner.put((self._now(), item), size)
+
+    def force(self, item: T, size: int) -> None:
+        self._inner.force((self._now(), item), size)
+
+    def take(self, max_bytes: int) -> list[Parcel[T]]:
+        self._forget()
+        if not len(self._inner):
+            return []
+        parcels = self._inner.take(max_bytes)
+        self._taken_at = parcels[-1][0][0]
+        return [(item, size) for (_, item), size in parcels]
+
+    def restore(self, parcels: list[Parcel[T]]) -> None:
+        # None of them is younger than that.
+        self._inner.restore([((self._taken_at, item), size) for item, size in parcels])
+
+    def clear(self) -> list[Parcel[T]]:
+        return [(item, size) for (_, item), size in self._inner.clear()]
+
+    def _forget(self) -> None:
+        """Forget what has waited for too long. The oldest is always in front."""
+        count, since = 0, self._now() - self._max_age
+        while len(self._inner) and self._inner.first()[0][0] < since:
+            self._inner.drop()
+            count += 1
+        if count:
+            self._on_lost(count, LossReason.EXPIRED)
+
+
+def make_outbox(
+    buffer: Buffer,
+    on_lost: OnLost,
+    payload: Callable[[T], str | bytes],
+    now: Callable[[], float],
+) -> Outbox[T]:
+    """Make the outbox that the limits and the policy ask for.
 
     Args:
         buffer: limits and policy.
         on_lost: called for what is dropped.
         payload: finds, in what is put, the message that the policy's key looks at.
+        now: tells the time.
     """
+    if buffer.max_age is None:
+        return _make(buffer, on_lost, payload)
+    inner: Outbox[tuple[float, T]] = _make(buffer, on_lost, lambda timed: payload(timed[1]))
+    return AgedOutbox(buffer, on_lost, inner, now)
+
+
+def _make(buffer: Buffer, on_lost: OnLost, payload: Callable[[T], str | bytes]) -> Outbox[T]:
     overflow = buffer.overflow
     if overflow.on_full is not OnFull.LATEST:
         return Outbox(buffer, on_lost)

@@ -124,7 +124,8 @@ class FanOut:
 
     def outbox(self, path: str) -> Outbox[Payload]:
         """Make the buffer of a member."""
-        return make_outbox(self._buffer, partial(self._lost, path), lambda payload: payload)
+        lost, now = partial(self._lost, path), self._hub.runtime.now
+        return make_outbox(self._buffer, lost, lambda payload: payload, now)
 
     def forget(self, member: Member, reason: LossReason = LossReason.DISCONNECTED) -> None:
         """Report what a member that has left did not get."""

@@ -56,7 +56,7 @@ class Mailbox(Generic[T]):
         self._lock = runtime.lock()
         # Below: guarded by the lock.
         self._losses: Counter[LossReason] = Counter()
-        self._outbox = make_outbox(buffer, self._note_loss, payload)
+        self._outbox = make_outbox(buffer, self._note_loss, payload, runtime.now)
         # Takes a message, or refuses it once sealed.
         self._add: Callable[[T, int], Put] = self._outbox.put
         self._woken = False
@@ -110,7 +110,10 @@ class Mailbox(Generic[T]):
             taken = self._outbox.take(max_bytes)
             if self._waiting:
                 self._room.set()
-            return taken
+            # What was too old to be taken is to be told of.
+            calls = self._calls_after(_TAKEN) if self._losses else []
+        self._make(calls)
+        return taken
 
     def restore(self, parcels: list[Parcel[T]]) -> None:
         """Put back at the front what could not be sent."""

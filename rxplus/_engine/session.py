@@ -156,6 +156,8 @@ class Session:
 
     def _send_batch(self) -> None:
         parcels = self.source.take(_BATCH)
+        if not parcels:
+            return  # all that waited was too old
         try:
             self.connection.send(self.payloads(parcels))
         except ConnectionClosedError:

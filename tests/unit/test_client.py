@@ -873,3 +873,44 @@ def test_client_survives_a_subscriber_that_exits(world: World) -> None:
     assert len(errors.values) == 3
     client.close()
     server.close()
+
+
+def test_client_does_not_send_what_waited_too_long(world: World) -> None:
+    """After an outage only what is young enough goes out; the rest is reported."""
+    world.sim.net.refuse()
+    client = world.client(
+        PORT,
+        buffer_while_disconnected=True,
+        buffer=Buffer(max_age=5.0),
+        retry=Retry(initial=1.0, maximum=1.0),
+    )
+    losses = world.sim.record(client.losses)
+    client.on_next("old")
+    world.settle(20)
+    server = world.server(PORT)
+    values = world.sim.record(server)
+    client.on_next("young")
+    world.sim.net.restore()
+    world.settle(2)
+    assert values.values == tagged("/a", "young")
+    assert losses.values == [Loss("/a", LossReason.EXPIRED, 1)]
+    client.close()
+    server.close()
+
+
+def test_client_that_has_only_old_messages_sends_none(world: World) -> None:
+    """Also when nothing is left that could be sent."""
+    client = world.client(PORT, delivery="acknowledged", buffer=Buffer(max_age=5.0))
+    plain = world.client(PORT, buffer_while_disconnected=True, buffer=Buffer(max_age=5.0))
+    losses = [world.sim.record(one.losses) for one in (client, plain)]
+    for one in (client, plain):
+        one.on_next("old")
+    world.settle(20)
+    server = world.server(PORT, delivery="acknowledged")
+    values = world.sim.record(server)
+    world.settle(60)
+    assert values.values == []
+    assert [one.values for one in losses] == [[Loss("/a", LossReason.EXPIRED, 1)]] * 2
+    client.close()
+    plain.close()
+    server.close()

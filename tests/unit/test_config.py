@@ -233,8 +233,10 @@ DURATIONS: dict[str, Make] = {
     "Timeouts.exit": lambda value: Timeouts(exit=value),
     "Overflow.timeout": Overflow.block,
     "Limits.slow_callback": lambda value: Limits(slow_callback=value),
+    "Buffer.max_age": lambda value: Buffer(max_age=value),
 }
 OPTIONAL_DURATIONS = {
+    "Buffer.max_age",
     "ping_interval",
     "ping_timeout",
     "Retry.initial",

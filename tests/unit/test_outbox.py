@@ -41,7 +41,7 @@ def box(
         losses[reason] += count
 
     buffer = Buffer(max_messages=max_messages, max_bytes=max_bytes, overflow=Overflow.of(overflow))
-    return make_outbox(buffer, lost, lambda item: item), losses
+    return make_outbox(buffer, lost, lambda item: item, lambda: 0.0), losses
 
 
 def fill(outbox: Outbox[str], items: str, size: int = 10) -> list[Put]:
@@ -221,7 +221,10 @@ def test_latest_key_looks_at_the_message() -> None:
     lost: list[tuple[int, LossReason]] = []
     buffer = Buffer(overflow=Overflow.latest(lambda payload: payload[:1]))
     outbox: Outbox[tuple[int, str]] = make_outbox(
-        buffer, lambda count, reason: lost.append((count, reason)), lambda item: item[1]
+        buffer,
+        lambda count, reason: lost.append((count, reason)),
+        lambda item: item[1],
+        lambda: 0.0,
     )
     outbox.put((1, "a1"), 2)
     outbox.put((2, "a2"), 2)
@@ -249,13 +252,108 @@ def test_disconnect_and_drops_are_silent_when_nothing_is_lost() -> None:
     for policy in (*POLICIES, "latest"):
         buffer = Buffer(max_messages=1, overflow=Overflow.of(policy))
         outbox: Outbox[str] = make_outbox(
-            buffer, lambda count, reason: reported.append(count), lambda item: item
+            buffer, lambda count, reason: reported.append(count), lambda item: item, lambda: 0.0
         )
         for _ in range(3):
             outbox.put("a", 1)
         outbox.restore(outbox.take(10))
     assert reported
     assert all(count > 0 for count in reported)
+
+
+# ── age ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Aging:
+    """An outbox whose messages may wait for ten seconds, and a clock."""
+
+    def __init__(self, overflow: Overflow | str = "error", max_messages: int = 3) -> None:
+        self.time = 0.0
+        self.losses: Counter[LossReason] = Counter()
+        buffer = Buffer(max_messages=max_messages, overflow=Overflow.of(overflow), max_age=10.0)
+        self.outbox: Outbox[str] = make_outbox(
+            buffer, self.lose, lambda item: item, lambda: self.time
+        )
+
+    def lose(self, count: int, reason: LossReason) -> None:
+        """Count a loss."""
+        self.losses[reason] += count
+
+    def put(self, items: str) -> list[Put]:
+        """Put each letter, a second apart."""
+        verdicts = []
+        for item in items:
+            verdicts.append(self.outbox.put(item, 10))
+            self.time += 1
+        return verdicts
+
+
+def test_age_forgets_what_waited_too_long() -> None:
+    """What is too old is not taken, and told of; what is young enough is."""
+    aging = Aging()
+    aging.put("abc")
+    aging.time = 11.5
+    assert aging.outbox.take(15) == [("c", 10)]
+    assert aging.losses == {LossReason.EXPIRED: 2}
+    assert (len(aging.outbox), aging.outbox.bytes) == (0, 0)
+
+
+def test_age_may_leave_nothing() -> None:
+    """When all is too old there is nothing to take."""
+    aging = Aging()
+    aging.put("abc")
+    aging.time = 100.0
+    assert aging.outbox.take(100) == []
+    assert aging.losses == {LossReason.EXPIRED: 3}
+    assert aging.outbox.take(100) == []
+
+
+def test_age_makes_room() -> None:
+    """A full outbox looks for what is too old before it does what the policy says."""
+    aging = Aging()
+    assert aging.put("abc") == [Put.TAKEN] * 3
+    assert aging.put("d") == [Put.FULL]
+    aging.time = 10.5
+    assert aging.put("d") == [Put.TAKEN]
+    assert content(aging.outbox) == "bcd"
+    assert aging.losses == {LossReason.EXPIRED: 1}
+
+
+def test_age_goes_on_after_a_restore() -> None:
+    """What could not be sent is no younger for it."""
+    aging = Aging()
+    aging.put("abc")
+    aging.outbox.restore(aging.outbox.take(20))
+    assert aging.outbox.has_room(10) is False
+    aging.time = 12.5
+    assert aging.outbox.take(100) == []
+    aging.outbox.force("d", 1)
+    assert aging.outbox.clear() == [("d", 1)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "left", "losses"),
+    [
+        ("drop_oldest", "bcd", {LossReason.OVERFLOW: 1}),
+        ("drop_newest", "abc", {LossReason.OVERFLOW: 1}),
+        ("latest", "d", {LossReason.CONFLATED: 3}),
+        ("disconnect", "", {LossReason.OVERFLOW: 4}),
+    ],
+)
+def test_age_goes_with_every_policy(policy: str, left: str, losses: dict[LossReason, int]) -> None:
+    """What is young enough is treated as ever."""
+    aging = Aging(policy)
+    aging.put("abcd")
+    assert content(aging.outbox) == left
+    assert aging.losses == losses
+
+
+def test_age_and_the_key_of_latest() -> None:
+    """The user's key still sees the message."""
+    aging = Aging(Overflow.latest(lambda payload: payload[:1]))
+    for item in ("a1", "b1", "a2"):
+        aging.outbox.put(item, 2)
+    assert [item for item, _ in aging.outbox.clear()] == ["b1", "a2"]
 
 
 # ── every case: a model ───────────────────────────────────────────────────────────────────
@@ -274,7 +372,7 @@ class OutboxModel(RuleBasedStateMachine):
     says, is compared with the outbox after each step.
     """
 
-    def __init__(self, policy: str) -> None:
+    def __init__(self, policy: str, max_age: float | None) -> None:
         super().__init__()
         self.policy = policy
         overflow = (
@@ -282,9 +380,13 @@ class OutboxModel(RuleBasedStateMachine):
             if self.policy == "latest"
             else Overflow.of(self.policy)
         )
-        buffer = Buffer(max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES, overflow=overflow)
+        buffer = Buffer(
+            max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES, overflow=overflow, max_age=max_age
+        )
         self.lost: Counter[LossReason] = Counter()
-        self.outbox: Outbox[Message] = make_outbox(buffer, self.on_lost, lambda item: item.key)
+        self.outbox: Outbox[Message] = make_outbox(
+            buffer, self.on_lost, lambda item: item.key, lambda: 0.0
+        )
         self.waiting: list[Stamped] = []
         self.expected_losses: Counter[LossReason] = Counter()
         self.accepted = 0
@@ -407,11 +509,12 @@ class OutboxModel(RuleBasedStateMachine):
         assert self.outbox.clear() == self.waiting
 
 
+@pytest.mark.parametrize("max_age", [None, 1.0])
 @pytest.mark.parametrize("policy", [*POLICIES, "latest"])
-def test_outbox_is_the_model(policy: str) -> None:
+def test_outbox_is_the_model(policy: str, max_age: float | None) -> None:
     """Whatever is done to it, an outbox does what its policy says, and no more."""
     few = settings(max_examples=60, stateful_step_count=25)
-    model: Any = partial(OutboxModel, policy)
+    model: Any = partial(OutboxModel, policy, max_age)
     run_state_machine_as_test(model, settings=few)
 
 
@@ -419,7 +522,9 @@ def test_outbox_is_the_model(policy: str) -> None:
 def test_outbox_batches_are_the_whole(puts: list[tuple[int, str]], max_bytes: int) -> None:
     """However it is cut into batches, the same comes out in the same order."""
     buffer = Buffer(max_messages=1000, max_bytes=10**6)
-    outbox: Outbox[str] = make_outbox(buffer, lambda count, reason: None, lambda item: item)
+    outbox: Outbox[str] = make_outbox(
+        buffer, lambda count, reason: None, lambda item: item, lambda: 0.0
+    )
     for size, key in puts:
         outbox.put(key, size)
     out: list[str] = []
