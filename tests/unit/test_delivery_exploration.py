@@ -246,6 +246,8 @@ def between_threads(sim: Sim) -> None:
     sim.advance(20.0)
     for rule in scene.net.faults:
         rule.remove()
+    # A second each way is too much for the keepalive that was asked for.
+    scene.net.set_latency(0.001, port=server.port)
     sim.advance(PATIENCE)
     for who, senders in ((served, up), (seen, down)):
         values = [getattr(value, "data", value) for value in who.values.values]
