@@ -51,6 +51,9 @@ class BatonLoop(VirtualLoop):
         self._baton: Baton | None = None
         self._ended = False
 
+    def _check_thread(self) -> None:
+        """Let every thread that runs hand over calls, in asyncio's debug mode, too."""
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Take notice of a failure, but not of a callback that the simulation's end cut off."""
         if not isinstance(context.get("exception"), Killed):
