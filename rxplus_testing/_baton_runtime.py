@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from types import TracebackType
 
@@ -11,10 +10,9 @@ from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop
 from rxplus_testing._baton_thread import BatonThread, Wait
 from rxplus_testing._errors import SimDeadlock
-from rxplus_testing._exits import Exits
-from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
+from rxplus_testing._rxplus import Event, Lease, Lock
+from rxplus_testing._seeded import SeededRuntime
 from rxplus_testing._sites import caller_name, caller_site
-from rxplus_testing._tokens import Tokens
 
 __all__ = ["BatonRuntime"]
 
@@ -161,7 +159,7 @@ class BatonLease:
         return self.term.ended.wait(timeout)
 
 
-class BatonRuntime:
+class BatonRuntime(SeededRuntime):
     """A :class:`rxplus.Runtime` whose threads run one at a time, as the seed says.
 
     It differs from the real one in this: the loop and its thread stay for as
@@ -169,22 +167,11 @@ class BatonRuntime:
     """
 
     def __init__(self, baton: Baton, loop: BatonLoop, seed: int) -> None:
+        super().__init__(seed)
         self._baton = baton
         self._loop = loop
-        self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
-        self._tokens = Tokens(seed)
         self._leases: dict[BatonLease, None] = {}
         self._term: _Term | None = None
-        self.exits = Exits()
-
-    @property
-    def random(self) -> random.Random:
-        """The generator, seeded by the simulation's seed."""
-        return self._random
-
-    def token(self) -> str:
-        """Make a name, which follows from the seed."""
-        return self._tokens.make()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
@@ -213,10 +200,6 @@ class BatonRuntime:
         lease = BatonLease(self._loop, self._term, self._give_up)
         self._leases[lease] = None
         return lease
-
-    def at_exit(self, begin: BeginExit) -> Callable[[], None]:
-        """Have ``begin`` called when the simulation ends before whoever asked has taken it back."""
-        return self.exits.add(begin)
 
     def held(self) -> list[str]:
         """Return where each lease was taken that has not been released, oldest first."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from types import TracebackType
 
 from rxplus_testing._driver import Driver
 from rxplus_testing._errors import SimDeadlock
-from rxplus_testing._exits import Exits
 from rxplus_testing._loop import VirtualLoop
-from rxplus_testing._rxplus import BeginExit, Event, Lease, Lock
+from rxplus_testing._rxplus import Event, Lease, Lock
+from rxplus_testing._seeded import SeededRuntime
 from rxplus_testing._sites import caller_name, caller_site
-from rxplus_testing._tokens import Tokens
 from rxplus_testing._trace import Trace
 
 __all__ = ["InlineRuntime"]
@@ -136,7 +134,7 @@ class InlineLease:
         return True
 
 
-class InlineRuntime:
+class InlineRuntime(SeededRuntime):
     """A :class:`rxplus.Runtime` without threads.
 
     The test's own code, whenever the loop is not inside a callback, plays the
@@ -144,22 +142,11 @@ class InlineRuntime:
     """
 
     def __init__(self, loop: VirtualLoop, driver: Driver, trace: Trace, seed: int) -> None:
+        super().__init__(seed)
         self._loop = loop
         self._driver = driver
         self._trace = trace
-        self._random = random.Random(seed)  # noqa: S311 - to be repeatable is the point
-        self._tokens = Tokens(seed)
         self._leases: dict[InlineLease, str] = {}
-        self.exits = Exits()
-
-    @property
-    def random(self) -> random.Random:
-        """The generator, seeded by the simulation's seed."""
-        return self._random
-
-    def token(self) -> str:
-        """Make a name, which follows from the seed."""
-        return self._tokens.make()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
@@ -185,10 +172,6 @@ class InlineRuntime:
         lease = InlineLease(self._loop, self._driver, self._trace, lambda: self._forget(lease))
         self._leases[lease] = caller_site()
         return lease
-
-    def at_exit(self, begin: BeginExit) -> Callable[[], None]:
-        """Have ``begin`` called when the simulation ends before whoever asked has taken it back."""
-        return self.exits.add(begin)
 
     def held(self) -> list[str]:
         """Return where each lease was taken that has not been released, oldest first."""
