@@ -269,9 +269,9 @@ class _LoopThread:
         """Run the loop. A callback may not end it for all who hold it."""
         try:
             self.loop.run_forever()
-        except BaseException:
-            # asyncio lets SystemExit and KeyboardInterrupt through; on this thread they can
-            # only come from a callback's own code.
+        except (SystemExit, KeyboardInterrupt):
+            # asyncio lets these through; on this thread they can only come from a callback's
+            # own code. Anything else is the loop's own failure, and trying again would not help.
             _logger.exception("a callback tried to end the loop thread")
 
     def _finish_calls(self) -> None:

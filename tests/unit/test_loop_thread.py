@@ -420,6 +420,28 @@ def test_async_generators_and_executor_are_shut_down(runtime: ThreadRuntime) -> 
     assert steps == ["1", "executor", "closed"]
 
 
+def test_loop_that_breaks_ends_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that fails by itself is told of once, and given up; the next lease gets another."""
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+
+    class Broken(asyncio.SelectorEventLoop):
+        def run_forever(self) -> None:
+            raise OSError("the selector is closed")
+
+    loops: list[type[asyncio.SelectorEventLoop]] = [Broken, asyncio.SelectorEventLoop]
+    runtime = ThreadRuntime(loop_factory=lambda: loops.pop(0)())
+    lease = runtime.acquire()
+    while lease.call_soon(int):
+        pass  # until it has given up
+    lease.release()
+    assert lease.join(LIMIT)
+    assert [args.exc_type for args in told] == [OSError]
+    again = runtime.acquire()
+    assert on_loop(again, lambda: 1) == 1
+    end(again)
+
+
 def test_a_callback_cannot_stop_the_loop_for_others(
     runtime: ThreadRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
