@@ -21,6 +21,7 @@ from rxplus_testing.contract._bench import (
     case,
     raises,
     refuses,
+    same,
 )
 from rxplus_testing.contract.backpressure import BackpressureCases
 from rxplus_testing.contract.close import CloseCases
@@ -41,6 +42,7 @@ __all__ = [
     "case",
     "raises",
     "refuses",
+    "same",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,18 @@ from rxplus_testing._rxplus import (
 )
 from rxplus_testing._teardown import Collector
 
-__all__ = ["KIB", "MIB", "SHORT", "End", "Site", "TransportBench", "case", "raises", "refuses"]
+__all__ = [
+    "KIB",
+    "MIB",
+    "SHORT",
+    "End",
+    "Site",
+    "TransportBench",
+    "case",
+    "raises",
+    "refuses",
+    "same",
+]
 
 KIB = 2**10
 MIB = 2**20
@@ -226,6 +237,27 @@ async def raises(expected: type[BaseException], awaitable: Awaitable[object]) ->
     except Exception as exc:
         raise AssertionError(f"{expected.__name__} was not raised, but {exc!r}") from exc
     raise AssertionError(f"{expected.__name__} was not raised")
+
+
+def same(came: Sequence[object], expected: Sequence[object], why: str = "") -> None:
+    """Compare what came with what was to come.
+
+    Not a plain ``assert``: a test runner that shows where two lists of large messages differ
+    can take minutes over it.
+    """
+    if came == expected:
+        return
+    at = next((n for n, (a, b) in enumerate(zip(came, expected, strict=False)) if a != b), None)
+    if at is None:
+        found = f"{len(came)} came of {len(expected)}, the same as far as they go"
+    else:
+        found = f"number {at} is {_short(came[at])}, not {_short(expected[at])}"
+    raise AssertionError(f"{why}: {found}" if why else found)
+
+
+def _short(message: object) -> str:
+    text = repr(message)
+    return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def refuses(expected: type[BaseException], function: Callable[..., object], *args: Any) -> Any:

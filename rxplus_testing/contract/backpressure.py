@@ -12,6 +12,7 @@ from rxplus_testing.contract._bench import (
     TransportBench,
     case,
     refuses,
+    same,
 )
 
 __all__ = ["BackpressureCases"]
@@ -50,7 +51,7 @@ class BackpressureCases(TransportBench):
         async with self.site() as site:
             client, server = await self._choke(site)
             assert not client.connection.writable
-            assert server.messages == []
+            same(server.messages, [])
 
     @case
     async def test_backpressure_receive_is_bounded(self) -> None:
@@ -108,10 +109,10 @@ class BackpressureCases(TransportBench):
             # An answer to the client and back: more would have come by then.
             server.connection.send(["tick"])
             await client.received(1)
-            assert server.messages == messages[:4]
+            same(server.messages, messages[:4])
             server.connection.resume_reading()
-            assert server.messages == messages[:4], "delivered within resume_reading()"
-            assert await server.received(10) == messages
+            same(server.messages, messages[:4], "delivered within resume_reading()")
+            same(await server.received(10), messages)
 
     @case
     async def test_backpressure_pause_during_resume(self) -> None:
@@ -123,7 +124,7 @@ class BackpressureCases(TransportBench):
             client.connection.send(messages)
             for number in range(5):
                 await server.received(number + 1)
-                assert server.messages == messages[: number + 1]
+                same(server.messages, messages[: number + 1])
                 server.connection.resume_reading()
 
     @case
@@ -139,7 +140,7 @@ class BackpressureCases(TransportBench):
             server.connection.resume_reading()
             server.connection.resume_reading()
             client.connection.send(["2"])
-            assert await server.received(2) == ["1", "2"]
+            same(await server.received(2), ["1", "2"])
 
     @case
     async def test_backpressure_nothing_is_delivered_before_start(self) -> None:
@@ -152,9 +153,9 @@ class BackpressureCases(TransportBench):
             server.connection.send(["3"])
             client.connection.send(["up"])
             await server.received(1)
-            assert client.messages == []
+            same(client.messages, [])
             client.start()
-            assert await client.received(3) == ["1", "2", "3"]
+            same(await client.received(3), ["1", "2", "3"])
 
     @case
     async def test_backpressure_end_before_start_is_told(self) -> None:
@@ -188,7 +189,7 @@ class BackpressureCases(TransportBench):
             await server.received(4)
             server.connection.resume_reading()
             assert (await server.closed()).code == 4002
-            assert server.messages == messages
+            same(server.messages, messages)
             await closing
 
     @case
@@ -201,4 +202,4 @@ class BackpressureCases(TransportBench):
             await server.received(1)
             server.connection.abort()
             assert (await server.closed()).code == 1006
-            assert server.messages == ["1"]
+            same(server.messages, ["1"])

@@ -18,6 +18,7 @@ from rxplus_testing.contract._bench import (
     case,
     raises,
     refuses,
+    same,
 )
 
 __all__ = ["CloseCases"]
@@ -97,7 +98,7 @@ class CloseCases(TransportBench):
                 exc = refuses(ConnectionClosedError, end.connection.send, ["late"])
                 assert exc.code == 1000
                 assert not end.connection.writable
-            assert server.messages == []
+            same(server.messages, [])
 
     @case
     async def test_close_idempotent(self) -> None:
@@ -212,7 +213,7 @@ class CloseCases(TransportBench):
             for code in (0, 999, 1005, 1006, 1015, 5000):
                 await raises(ValueError, client.connection.close(code))
             client.connection.send(["open"])
-            assert await server.received(1) == ["open"]
+            same(await server.received(1), ["open"])
 
     @case
     async def test_close_reason_too_long_is_cut(self) -> None:
@@ -233,7 +234,7 @@ class CloseCases(TransportBench):
             info = await server.closed()
             assert (info.code, info.local) == (1006, False)
             assert info.error is not None
-            assert server.messages == ["before"]
+            same(server.messages, ["before"])
 
     @case
     async def test_close_abort_is_1006(self) -> None:
@@ -259,7 +260,7 @@ class CloseCases(TransportBench):
             server.hook = lambda _message: server.connection.abort()
             client.connection.send(["1", "2", "3"])
             await server.closed()
-            assert server.messages == ["1"]
+            same(server.messages, ["1"])
 
     @case
     async def test_close_partial_message_dropped_on_abort(self) -> None:
@@ -269,4 +270,4 @@ class CloseCases(TransportBench):
             client.connection.send([self.noise(self.unbufferable)])
             client.connection.abort()
             assert (await server.closed()).code == 1006
-            assert server.messages == []
+            same(server.messages, [])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from rxplus_testing._rxplus import Payload
-from rxplus_testing.contract._bench import TransportBench, case, raises
+from rxplus_testing.contract._bench import TransportBench, case, raises, same
 
 __all__ = ["ConcurrencyCases"]
 
@@ -41,8 +41,8 @@ class ConcurrencyCases(TransportBench):
             client, server = await site.pair()
             client.connection.send(batch)
             server.connection.send(batch)
-            assert await server.received(len(batch)) == batch
-            assert await client.received(len(batch)) == batch
+            same(await server.received(len(batch)), batch)
+            same(await client.received(len(batch)), batch)
 
     @case
     async def test_concurrency_foreign_thread_use_raises(self) -> None:
@@ -58,7 +58,7 @@ class ConcurrencyCases(TransportBench):
             for call in calls:
                 assert isinstance(self._raised_elsewhere(call), RuntimeError)
             client.connection.send(["own"])
-            assert await server.received(1) == ["own"]
+            same(await server.received(1), ["own"])
 
     def _raised_elsewhere(self, call: Callable[[], object]) -> BaseException | None:
         """Make a call on another thread; return what it raised."""
@@ -85,7 +85,7 @@ class ConcurrencyCases(TransportBench):
             ping.cancel()
             await raises(asyncio.CancelledError, ping)
             client.connection.send(["after"])
-            assert await server.received(1) == ["after"]
+            same(await server.received(1), ["after"])
             assert await client.connection.ping() >= 0
 
     @case

@@ -14,7 +14,7 @@ from rxplus_testing._rxplus import (
     Request,
     Response,
 )
-from rxplus_testing.contract._bench import SHORT, TransportBench, case, raises
+from rxplus_testing.contract._bench import SHORT, TransportBench, case, raises, same
 
 __all__ = ["ConnectCases"]
 
@@ -164,4 +164,4 @@ class ConnectCases(TransportBench):
             await listener.close()
             await raises(ConnectError, site.transport.connect(site.endpoint(listener)))
             client.connection.send(["still here"])
-            assert await server.received(1) == ["still here"]
+            same(await server.received(1), ["still here"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from rxplus_testing._line import Breaches
 from rxplus_testing._rxplus import Payload
-from rxplus_testing.contract._bench import KIB, MIB, TransportBench, case, refuses
+from rxplus_testing.contract._bench import KIB, MIB, TransportBench, case, refuses, same
 
 __all__ = ["DataCases"]
 
@@ -24,7 +24,7 @@ class DataCases(TransportBench):
             client, server = await site.pair()
             for sender, receiver in ((client, server), (server, client)):
                 sender.connection.send(messages)
-                assert await receiver.received(5) == messages
+                same(await receiver.received(5), messages)
                 assert [type(message) for message in receiver.messages] == [
                     type(message) for message in messages
                 ]
@@ -36,7 +36,7 @@ class DataCases(TransportBench):
             client, server = await site.pair()
             client.connection.send([])
             client.connection.send(["", b"", "end"])
-            assert await server.received(3) == ["", b"", "end"]
+            same(await server.received(3), ["", b"", "end"])
 
     @case
     async def test_data_bad_type_typeerror(self) -> None:
@@ -49,8 +49,8 @@ class DataCases(TransportBench):
                     refuses(TypeError, end.connection.send, ["before", one, "after"])
             client.connection.send(["good"])
             server.connection.send(["good"])
-            assert await server.received(1) == ["good"]
-            assert await client.received(1) == ["good"]
+            same(await server.received(1), ["good"])
+            same(await client.received(1), ["good"])
 
     @case
     async def test_data_text_that_is_not_utf8_is_refused(self) -> None:
@@ -61,8 +61,8 @@ class DataCases(TransportBench):
                 refuses(ValueError, end.connection.send, ["before", "\ud800", "after"])
             client.connection.send(["good"])
             server.connection.send(["good"])
-            assert await server.received(1) == ["good"]
-            assert await client.received(1) == ["good"]
+            same(await server.received(1), ["good"])
+            same(await client.received(1), ["good"])
 
     @case
     async def test_data_order_1000(self) -> None:
@@ -75,7 +75,7 @@ class DataCases(TransportBench):
                 client.connection.send(messages[at : at + size])
                 at += size
                 await asyncio.sleep(0)
-            assert await server.received(1000) == messages
+            same(await server.received(1000), messages)
 
     @case
     async def test_data_order_under_jitter(self) -> None:
@@ -89,8 +89,8 @@ class DataCases(TransportBench):
                     for end in (client, server):
                         end.connection.send(messages[at : at + 3])
                     await asyncio.sleep(chance.choice([0, 0, 0.001]))
-                assert await server.received(300) == messages
-                assert await client.received(300) == messages
+                same(await server.received(300), messages)
+                same(await client.received(300), messages)
 
     @case
     async def test_data_full_duplex(self) -> None:
@@ -103,8 +103,8 @@ class DataCases(TransportBench):
                 client.connection.send(up[at : at + 50])
                 server.connection.send(down[at : at + 50])
                 await asyncio.sleep(0)
-            assert await server.received(500) == up
-            assert await client.received(500) == down
+            same(await server.received(500), up)
+            same(await client.received(500), down)
 
     @case
     async def test_data_every_frame_length(self) -> None:
@@ -117,8 +117,8 @@ class DataCases(TransportBench):
             client, server = await site.pair()
             client.connection.send(messages)
             server.connection.send(messages)
-            assert await server.received(len(messages)) == messages
-            assert await client.received(len(messages)) == messages
+            same(await server.received(len(messages)), messages)
+            same(await client.received(len(messages)), messages)
 
     @case
     async def test_data_message_1mib(self) -> None:
@@ -129,8 +129,8 @@ class DataCases(TransportBench):
             client, server = await site.pair()
             client.connection.send(messages)
             server.connection.send(messages)
-            assert await server.received(4) == messages
-            assert await client.received(4) == messages
+            same(await server.received(4), messages)
+            same(await client.received(4), messages)
 
     @case
     async def test_data_fragments_are_one_message(self) -> None:
@@ -140,7 +140,7 @@ class DataCases(TransportBench):
             line.send_fragments("one ", "mess", "", "age")
             line.send_fragments(b"a", b"b")
             line.send("whole")
-            assert await server.received(3) == ["one message", b"ab", "whole"]
+            same(await server.received(3), ["one message", b"ab", "whole"])
 
     @case
     async def test_data_bad_utf8_closes_1007(self) -> None:
@@ -153,7 +153,7 @@ class DataCases(TransportBench):
             info = await server.closed()
             assert (info.code, info.local) == (1007, True)
             assert info.error is not None
-            assert server.messages == ["before"]
+            same(server.messages, ["before"])
             await line.until(lambda: line.closed is not None)
             assert line.closed is not None
             assert line.closed.code == 1007
@@ -168,7 +168,7 @@ class DataCases(TransportBench):
             info = await server.closed()
             assert (info.code, info.local) == (1002, True)
             assert info.error is not None
-            assert server.messages == ["before"]
+            same(server.messages, ["before"])
 
     @case
     async def test_data_over_max_size_1009(self) -> None:
@@ -180,7 +180,7 @@ class DataCases(TransportBench):
             info = await server.closed()
             assert (info.code, info.local) == (1009, True)
             assert info.error is not None
-            assert server.messages == ["fits"]
+            same(server.messages, ["fits"])
             seen = await client.closed()
             assert (seen.code, seen.local) == (1009, False)
 
@@ -190,7 +190,7 @@ class DataCases(TransportBench):
         async with self.site() as site:
             client, server = await site.connect(await site.listen(max_message_size=100))
             client.connection.send([b"x" * 100, "\N{EURO SIGN}" * 33])
-            assert await server.received(2) == [b"x" * 100, "\N{EURO SIGN}" * 33]
+            same(await server.received(2), [b"x" * 100, "\N{EURO SIGN}" * 33])
             client.connection.send(["\N{EURO SIGN}" * 34])
             assert (await server.closed()).code == 1009
 
@@ -203,7 +203,7 @@ class DataCases(TransportBench):
             for buffer in buffers:
                 refuses(TypeError, client.connection.send, [buffer])
             client.connection.send([b"x"])
-            assert await server.received(1) == [b"x"]
+            same(await server.received(1), [b"x"])
 
     @case
     async def test_broadcast_reaches_open_connections(self) -> None:
@@ -219,7 +219,7 @@ class DataCases(TransportBench):
             listener.broadcast([gone_server.connection, *servers], messages)
             listener.broadcast(iter(servers), ["end"])
             for client, _ in pairs:
-                assert await client.received(5) == [*messages, "end"]
+                same(await client.received(5), [*messages, "end"])
 
     @case
     async def test_broadcast_encodes_once(self) -> None:
@@ -230,7 +230,7 @@ class DataCases(TransportBench):
             pairs = [await site.connect(listener) for _ in range(4)]
             listener.broadcast([server.connection for _, server in pairs], [text])
             for client, _ in pairs:
-                assert await client.received(1) == [text]
+                same(await client.received(1), [text])
             assert text.encoded <= 1
 
     @case
@@ -242,7 +242,7 @@ class DataCases(TransportBench):
             client, server = await site.connect(listener)
             refuses(TypeError, listener.broadcast, [server.connection], bad)
             listener.broadcast([server.connection], ["next"])
-            assert await client.received(1) == ["next"]
+            same(await client.received(1), ["next"])
 
 
 class _Counting(str):

@@ -11,7 +11,7 @@ from rxplus_testing._rxplus import (
     Request,
     Response,
 )
-from rxplus_testing.contract._bench import SHORT, TransportBench, case, raises
+from rxplus_testing.contract._bench import SHORT, TransportBench, case, raises, same
 
 __all__ = ["LivenessCases"]
 
@@ -43,7 +43,7 @@ class LivenessCases(TransportBench):
                 seen.add(client.connection.latency)
                 await asyncio.sleep(SHORT / 10)
             client.connection.send(["alive"])
-            assert await server.received(1) == ["alive"]
+            same(await server.received(1), ["alive"])
 
     @case
     async def test_liveness_latency_reported(self) -> None:
@@ -94,7 +94,7 @@ class LivenessCases(TransportBench):
             assert again.port == listener.port
             client, server = await site.connect(again)
             client.connection.send(["back"])
-            assert await server.received(1) == ["back"]
+            same(await server.received(1), ["back"])
 
     @case
     async def test_server_stop_during_handshake(self) -> None:

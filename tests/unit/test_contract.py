@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from benches import MemoryBench
 
-from rxplus_testing.contract import TransportContract, case, raises, refuses
+from rxplus_testing.contract import TransportContract, case, raises, refuses, same
 
 CASES = {
     "connect": (
@@ -118,3 +118,22 @@ def test_raises_and_refuses_say_what_happened() -> None:
     for call in (lambda: run(succeed()), lambda: refuses(ValueError, int, "1")):
         with pytest.raises(AssertionError, match=r"ValueError was not raised$"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("came", "told"),
+    [
+        ([1, 2], "2 came of 3, the same as far as they go"),
+        ([1, 2, 3, 4], "4 came of 3, the same as far as they go"),
+        ([1, 5, 3], "number 1 is 5, not 2"),
+        ([1, "x" * 100, 3], f"number 1 is '{'x' * 59}... (102 characters), not 2"),
+    ],
+)
+def test_same_tells_where_the_difference_is(came: list[object], told: str) -> None:
+    """A difference among a thousand large messages is one line, and found at once."""
+    same([1, 2, 3], [1, 2, 3])
+    with pytest.raises(AssertionError) as caught:
+        same(came, [1, 2, 3])
+    assert str(caught.value) == told
+    with pytest.raises(AssertionError, match="too early: number 0"):
+        same([2], [1], "too early")
