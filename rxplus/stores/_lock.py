@@ -17,6 +17,9 @@ if sys.platform == "win32":  # pragma: no cover - not tried: the tests run on Li
     def _take(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 
+    def _give_back(fd: int) -> None:
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
@@ -24,6 +27,9 @@ else:
         # flock, not lockf: it also keeps out a second opening in this process, and does not end
         # when some other code of this process closes the same file.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _give_back(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 __all__ = ["FileLock"]
@@ -56,7 +62,7 @@ class FileLock:
             _take(self._fd)
         except OSError as exc:
             holder = os.pread(self._fd, 32, 0).decode("ascii", "replace") or "unknown"
-            self.release()
+            self._close()
             raise StoreLockedError(
                 f"store {str(path)!r} is in use by process {holder}; "
                 "close it there, or use another file"
@@ -73,6 +79,12 @@ class FileLock:
 
     def release(self) -> None:
         """Let go. Doing it twice is harmless."""
+        if self._fd is not None:
+            # Closing is not enough: a child just forked has the file open until it first runs.
+            _give_back(self._fd)
+        self._close()
+
+    def _close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -83,7 +95,7 @@ class FileLock:
         Closing would write the log back, and remove it, under the eyes of the parent. An extra
         reference keeps the connection from being closed, to the end of the interpreter.
         """
-        self.release()
+        self._close()  # without giving back what is the parent's
         if self._guarded is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._guarded))
 

@@ -163,6 +163,34 @@ def test_forked_child_leaves_the_store_alone(tmp_path: Path) -> None:
     assert run(FORK, tmp_path / "store.db") == "before,after,other,in the log,last\n"
 
 
+FORK_THAT_STARTS_LATE = """
+import os, sys
+
+child_may_run = os.pipe()
+# Before the store's own: what runs first in a child waits.
+os.register_at_fork(after_in_child=lambda: os.read(child_may_run[0], 1))
+from rxplus.stores import SQLiteStore
+
+store = SQLiteStore(sys.argv[1])
+pid = os.fork()
+if not pid:
+    sys.exit(0)
+try:
+    store.close()
+    again = SQLiteStore(sys.argv[1])
+finally:
+    os.write(child_may_run[1], b".")
+assert os.waitpid(pid, 0)[1] == 0
+print(again.append("s", ["held by nobody"]))
+again.close()
+"""
+
+
+def test_forked_child_that_has_not_run_yet_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """A parent that closes its store can open it again at once, however slow its child is."""
+    assert run(FORK_THAT_STARTS_LATE, tmp_path / "store.db") == "1\n"
+
+
 FORK_AND_DIE = """
 import os, signal, sys
 from rxplus.stores import SQLiteStore
