@@ -178,10 +178,8 @@ class Supervisor:
         while not self._idle and self._task is not None and not self._task.done():
             if self._session is not None:
                 await self._session.drained()
-            elif self._delivery.buffers:
+            else:  # What does not buffer has nothing left as soon as there is no session.
                 await self._changed.wait()
-            else:
-                return
 
     # ── mailbox and subscribers ───────────────────────────────────────────────────────────
 

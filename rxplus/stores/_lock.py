@@ -89,7 +89,7 @@ class FileLock:
         if fd is not None:
             os.close(fd)
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover - in forked children, which are not measured
         """Let go in a child that was forked, in which SQLite must not even close the file.
 
         Closing would write the log back, and remove it, under the eyes of the parent. An extra
@@ -103,7 +103,7 @@ class FileLock:
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
-def _forget_all() -> None:
+def _forget_all() -> None:  # pragma: no cover - in forked children, which are not measured
     for lock in _held:
         lock.forget()
 

@@ -19,7 +19,18 @@ from typing import Any
 
 import pytest
 import trustme
-from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Close, Frame, Opcode
+from websockets.frames import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    Close,
+    CloseCode,
+    Frame,
+    Opcode,
+)
 from websockets.protocol import Protocol, Side
 from websockets.utils import accept_key
 
@@ -325,6 +336,20 @@ class TestMessages(Bench):
             assert await server.received(3) == ["\N{SNOWMAN}", b"\xff", "whole"]
             assert type(server.messages[1]) is bytes
             assert (await raw.frame(PONG)).data == b"between"
+
+    @case
+    async def test_fragment_of_a_message_that_was_given_up_is_dropped(self) -> None:
+        """A failure is told of once, and what was to follow the failed message is no message."""
+        async with self.site() as site, raw_client(await site.listen()) as raw:
+            server = (await site.server_end()).start()
+            wire = wire_of(server.connection)
+            for reason in ("first", "second"):
+                wire.fail(CloseCode.MESSAGE_TOO_BIG, reason, ValueError(reason))
+            wire.process_event(Frame(CONT, b"rest"))
+            assert (await raw.close_frame()).reason == "first"
+            raw.close()
+            assert (await server.closed()).reason == "first"
+            assert server.messages == []
 
     @case
     async def test_client_gets_bytes(self) -> None:

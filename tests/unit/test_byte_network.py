@@ -21,6 +21,7 @@ from rxplus import (
     RxWSServer,
     TaggedData,
     Timeouts,
+    WebSocketsTransport,
     WireOptions,
 )
 from rxplus_testing import (
@@ -625,3 +626,29 @@ def test_frames_of_every_length() -> None:
         for mask in (b"", b"mask"):
             [frame] = FrameReader().feed(encode(Opcode.BINARY, b"x" * size, mask=mask))
             assert (frame.opcode, frame.payload, frame.fin) == (Opcode.BINARY, b"x" * size, True)
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["bytes", "messages"])
+def test_what_has_not_arrived_is_described(real: bool) -> None:
+    """A failure report names what is still on its way: contents, and where a fault cuts."""
+    with Sim() as sim:
+        net = sim.byte_net if real else sim.net
+        transport = WebSocketsTransport() if real else sim.transport
+        server = RxWSServer(
+            {"host": "127.0.0.1", "port": 0}, runtime=sim.runtime, transport=transport
+        )
+        config = {"host": "127.0.0.1", "port": server.port, "path": "/"}
+        with net.inject(Cut(after=1_000, direction="up"), times=1):
+            client = RxWSClient(config, runtime=sim.runtime, transport=transport)
+            assert client.wait_connected(5)
+        assert net.describe_under_way() == []
+        net.hold()
+        client.on_next("hello")
+        client.on_next("x" * 2_000)
+        sim.run_until_idle()
+        *_, last = net.describe_under_way()
+        assert "held, due" in last
+        assert last.endswith("the end of the connection")
+        net.release()
+        client.close()
+        server.close()

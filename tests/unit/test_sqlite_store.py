@@ -553,3 +553,26 @@ def test_finalizer_in_the_middle_of_a_call(
     assert store.append("s", ["b"]) == 2
     assert seen == [b"0", b"1"]
     assert [one.payload for one in store.pending("s")] == ["b"]
+
+
+def test_file_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal comes with opening, not with the first write; root may write everything."""
+    path = tmp_path / "store.db"
+    SQLiteStore(path).close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreError, match="is read-only; make the file writable"):
+        SQLiteStore(path)
+
+
+def test_store_of_another_process_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked child is told to open its own."""
+    with SQLiteStore(tmp_path / "store.db") as store:
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(StoreError, match="was opened before a fork"):
+                store.last("s")
+        assert store.last("s") == 0
