@@ -72,10 +72,10 @@ class _Tracing:
         sys.settrace(self._on_call)
 
     def leave(self) -> None:
-        sys.settrace(None)
+        sys.settrace(None)  # pragma: no cover - the thread is not traced by coverage here
 
     def stop(self) -> None:
-        sys.settrace(self._before)  # pragma: no cover - the thread is not traced by coverage here
+        sys.settrace(self._before)  # pragma: no cover - likewise
 
     def _on_call(  # pragma: no cover - likewise
         self, frame: FrameType, event: str, arg: Any
