@@ -26,6 +26,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import pytest
 from reactivex import Observable
+from reactivex.scheduler import EventLoopScheduler
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side
@@ -55,6 +56,21 @@ SOON = Retry(initial=0.001, maximum=0.01)
 # ── what every test is checked for ────────────────────────────────────────────────────────
 
 
+@contextlib.contextmanager
+def collecting() -> Iterator[None]:
+    """Collect the block's garbage at its end.
+
+    What is older is not looked at: that takes twenty milliseconds in a process that has loaded
+    pytest, longer than most tests.
+    """
+    gc.freeze()
+    try:
+        yield
+        gc.collect()
+    finally:
+        gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test that leaves a thread, a file or socket, or a complaint of asyncio behind.
@@ -63,8 +79,8 @@ def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     exception; pytest makes errors of both.
     """
     threads, files = set(threading.enumerate()), _open_files()
-    yield
-    gc.collect()
+    with collecting():
+        yield
     assert set(threading.enumerate()) - threads == set()
     assert _open_files() - files == set()
     assert [_text(record) for record in caplog.get_records("call") if _is_complaint(record)] == []
@@ -234,6 +250,25 @@ def repeat_until(condition: Callable[[], object], step: Callable[[], object]) ->
     while not condition():
         assert time.monotonic() < deadline, "repeated in vain"
         step()
+
+
+@contextlib.contextmanager
+def scheduling() -> Iterator[EventLoopScheduler]:
+    """Give a scheduler with a thread of its own, and wait for the thread to end."""
+    threads = []
+
+    def make(target: Callable[[], None]) -> threading.Thread:
+        threads.append(threading.Thread(target=target, daemon=True))
+        return threads[-1]
+
+    scheduler = EventLoopScheduler(make)
+    try:
+        yield scheduler
+    finally:
+        scheduler.dispose()
+        for thread in threads:
+            thread.join(LIMIT)
+            assert not thread.is_alive()
 
 
 @contextlib.contextmanager

@@ -23,11 +23,11 @@ from helpers import (
     in_threads,
     joined,
     listening,
+    scheduling,
     serving,
 )
 from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
-from reactivex.scheduler import EventLoopScheduler
 
 from rxplus import (
     Buffer,
@@ -271,8 +271,11 @@ def test_client_of_a_server_that_does_not_read(overflow: Overflow) -> None:
 
 def test_subscriber_that_is_slow_on_a_scheduler_pushes_back_on_the_peer() -> None:
     """With a scheduler, no more than the limit waits for the subscriber; the peer has to wait."""
-    scheduler, gate = EventLoopScheduler(), threading.Event()
-    with serving("bytes", scheduler=scheduler, limits=Limits(max_undelivered=10)) as server:
+    gate = threading.Event()
+    with (
+        scheduling() as scheduler,
+        serving("bytes", scheduler=scheduler, limits=Limits(max_undelivered=10)) as server,
+    ):
 
         def hold(_: TaggedData) -> None:
             gate.wait(LIMIT)
@@ -290,16 +293,12 @@ def test_subscriber_that_is_slow_on_a_scheduler_pushes_back_on_the_peer() -> Non
             assert server.health().messages_in < accepted
             gate.set()
             received.wait_for_count(accepted)
-    (name,) = received.threads
-    thread = next(one for one in threading.enumerate() if one.name == name)
-    scheduler.dispose()
-    thread.join(LIMIT)
 
 
 def test_client_that_is_paused_by_its_subscriber_can_be_closed() -> None:
     """A client whose subscriber is stuck on a scheduler closes all the same, within its time."""
-    scheduler, gate, stuck = EventLoopScheduler(), threading.Event(), threading.Event()
-    with serving() as server:
+    gate, stuck = threading.Event(), threading.Event()
+    with scheduling() as scheduler, serving() as server:
         options: dict[str, Any] = {"scheduler": scheduler, "limits": Limits(max_undelivered=1)}
         with joined(server, timeouts=Timeouts(close=0.1), **options) as (client, _):
 
@@ -315,7 +314,3 @@ def test_client_that_is_paused_by_its_subscriber_can_be_closed() -> None:
             assert client.close()
             gate.set()
             assert received.wait_ended() is None
-    (name,) = received.threads
-    thread = next(one for one in threading.enumerate() if one.name == name)
-    scheduler.dispose()
-    thread.join(LIMIT)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from helpers import Collector, client_of, data_of, joined, serving
+from helpers import LIMIT, Collector, client_of, data_of, joined, scheduling, serving
 from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
-from reactivex.scheduler import EventLoopScheduler
 
 from rxplus import Handshake, RxWSClient, RxWSServer, TaggedData, ThreadRuntime
 
@@ -276,23 +275,20 @@ def test_wrong_payload_is_refused_in_the_callers_thread(
 
 def test_subscribers_run_on_the_scheduler() -> None:
     """With a scheduler, every message arrives in order, on the scheduler's thread alone."""
-    scheduler = EventLoopScheduler()
-    done = threading.Event()
-    with serving(scheduler=scheduler) as server:
-        received = Collector(server)
-        with joined(server) as (client, _):
-            for number in range(2_000):
-                client.on_next(str(number))
-            assert data_of(received.wait_for_count(2_000)) == [str(n) for n in range(2_000)]
-    assert received.wait_ended() is None
-    (name,) = received.threads
-    assert name != server.name
-    thread = next(one for one in threading.enumerate() if one.name == name)
-    scheduler.schedule(lambda *_: done.set())
-    assert done.wait(30)
-    scheduler.dispose()
-    thread.join(30)
-    assert not thread.is_alive()
+    with scheduling() as scheduler:
+        with serving(scheduler=scheduler) as server:
+            received = Collector(server)
+            with joined(server) as (client, _):
+                for number in range(2_000):
+                    client.on_next(str(number))
+                assert data_of(received.wait_for_count(2_000)) == [str(n) for n in range(2_000)]
+        assert received.wait_ended() is None
+        (name,) = received.threads
+        assert name != server.name
+        # The scheduler is still the user's: closing has not ended it.
+        done = threading.Event()
+        scheduler.schedule(lambda *_: done.set())
+        assert done.wait(LIMIT)
 
 
 def test_subscriber_that_raises_stops_nothing() -> None:

@@ -18,11 +18,11 @@ from helpers import (
     in_state,
     in_threads,
     repeat_until,
+    scheduling,
     serving,
 )
 from helpers import each_transport as each_transport
 from helpers import nothing_left as nothing_left
-from reactivex.scheduler import EventLoopScheduler
 from websockets.sync.client import ClientConnection, connect
 
 from rxplus import ConnectionStatus, Delivery, RxWSClient, RxWSServer, TaggedData
@@ -86,8 +86,10 @@ def test_session_survives_broken_connections_in_a_burst(size: int) -> None:
 
 def test_session_is_acknowledged_from_a_scheduler() -> None:
     """Subscribers on another thread acknowledge too, over a break, and closing waits for them."""
-    scheduler = EventLoopScheduler()
-    with serving(delivery=ACKNOWLEDGED, scheduler=scheduler) as server:
+    with (
+        scheduling() as scheduler,
+        serving(delivery=ACKNOWLEDGED, scheduler=scheduler) as server,
+    ):
         values = Collector(server)
         with client_of(server, "/a", delivery=ACKNOWLEDGED, retry=SOON) as client:
             assert client.wait_connected(LIMIT)
@@ -99,7 +101,6 @@ def test_session_is_acknowledged_from_a_scheduler() -> None:
             assert continuity is not None
             assert client.close()
             assert continuity.idle
-    scheduler.dispose()
 
 
 class Foreign:

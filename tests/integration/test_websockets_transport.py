@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import trustme
+from helpers import collecting
 from websockets.frames import (
     BINARY,
     CLOSE,
@@ -122,8 +123,8 @@ class Bench(TransportBench):
 
     def run(self, coro: Coroutine[Any, Any, None]) -> None:
         files, threads = open_files(), threading.enumerate()
-        super().run(coro)
-        gc.collect()
+        with collecting():
+            super().run(coro)
         assert open_files() == files
         assert threading.enumerate() == threads
 

@@ -331,13 +331,20 @@ def test_join_of_a_lease_that_is_not_the_last(runtime: ThreadRuntime) -> None:
 def test_join_can_be_interrupted(runtime: ThreadRuntime) -> None:
     """Ctrl-C ends a join() on the main thread."""
     lease = runtime.acquire()
-    ready, finish = threading.Event(), threading.Event()
+    ready, seen, finish = threading.Event(), threading.Event(), threading.Event()
     main = threading.main_thread().ident
     assert main is not None
 
+    def press(*_: object) -> None:
+        if not seen.is_set():
+            seen.set()
+            raise KeyboardInterrupt
+
     def interrupt() -> None:
         ready.wait(LIMIT)
-        signal.pthread_kill(main, signal.SIGINT)
+        # A signal that comes just before the interpreter blocks does not wake it: press on.
+        while not seen.wait(0.01):
+            signal.pthread_kill(main, signal.SIGINT)
         finish.wait(LIMIT)
 
     lease.call_soon(interrupt)
@@ -347,10 +354,14 @@ def test_join_can_be_interrupted(runtime: ThreadRuntime) -> None:
         ready.set()
         lease.join(LIMIT)
 
-    with pytest.raises(KeyboardInterrupt):
-        wait()
-    finish.set()
-    assert lease.join(LIMIT)
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        finish.set()
+        assert lease.join(LIMIT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- The end of the loop ----------------------------------------------------------------------
