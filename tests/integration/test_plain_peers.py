@@ -29,7 +29,9 @@ from rxplus import Handshake, RxWSServer, TaggedData
 def plain_client(server: RxWSServer, path: str = "/", **options: Any) -> ClientConnection:
     """Connect a client of plain ``websockets``."""
     url = f"ws://127.0.0.1:{server.port}{path}"
-    connection: ClientConnection = connect(url, proxy=None, **{"compression": None, **options})
+    # Without pings of its own: nobody waits for the thread that sends them.
+    plain: dict[str, Any] = {"compression": None, "ping_interval": None, "proxy": None}
+    connection: ClientConnection = connect(url, **{**plain, **options})
     return connection
 
 

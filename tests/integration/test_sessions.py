@@ -118,7 +118,8 @@ class Foreign:
 
     def connect(self) -> None:
         """Open a connection, and go on with the session."""
-        offer = connect(self.url, subprotocols=["rxplus.v1"])  # type: ignore[list-item]  # a str
+        # Without pings of its own: nobody waits for the thread that sends them.
+        offer = connect(self.url, subprotocols=["rxplus.v1"], ping_interval=None)  # type: ignore[list-item]  # a str
         self.connection = self._open.enter_context(offer)
         assert self.connection.subprotocol == "rxplus.v1"
         self.epoch += 1
@@ -208,7 +209,7 @@ def test_session_beside_a_plain_client() -> None:
         with client_of(server, "/a", delivery=ACKNOWLEDGED) as client:
             got = Collector(client)
             assert client.wait_connected(LIMIT)
-            with connect(f"ws://{HOST}:{server.port}/a") as plain:
+            with connect(f"ws://{HOST}:{server.port}/a", ping_interval=None) as plain:
                 peers.wait_for_count(2)
                 assert plain.subprotocol is None
                 server.on_next(TaggedData("/a", "to all"))
