@@ -86,8 +86,16 @@ def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [_text(record) for record in caplog.get_records("call") if _is_complaint(record)] == []
 
 
-_CHATTER = ("Executing ", "error while attempting to bind")
-"""Debug mode tells of callbacks that take long, as on a busy machine; and of what is raised too."""
+_BUSY = "Executing "
+"""Debug mode tells of callbacks that take long, as on a busy machine;"""
+
+_CHATTER = (_BUSY, "error while attempting to bind")
+"""and of what is raised too."""
+
+
+def complaints(stderr: str) -> str:
+    """Return what a process said on stderr, but for debug mode's tales of a busy machine."""
+    return "".join(one for one in stderr.splitlines(keepends=True) if not one.startswith(_BUSY))
 
 
 def _is_complaint(record: logging.LogRecord) -> bool:

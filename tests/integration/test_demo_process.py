@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from helpers import complaints
 
 from rxplus.__main__ import main
 
@@ -44,19 +45,13 @@ def _check_summary(output: str) -> None:
         assert wrong == [0, 0, 0]
 
 
-def _check_complaints(stderr: str) -> None:
-    """See to it that nothing went wrong unheard; asyncio's tales of a busy machine do not count."""
-    lines = [line for line in stderr.splitlines() if not line.startswith("Executing <")]
-    assert lines == []
-
-
 def test_demo_runs_to_its_end_and_loses_nothing() -> None:
     """It ends by itself, says what it did, and nothing complains in development mode."""
     ended = subprocess.run(
         [*COMMAND, "demo", "--seconds", "3"], capture_output=True, text=True, timeout=LIMIT
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    _check_complaints(ended.stderr)
+    assert complaints(ended.stderr) == ""
     _check_summary(ended.stdout)
     assert re.search(r"disconnected attempt \d+  code 1001  server is shutting down", ended.stdout)
     assert re.search(r"reconnecting attempt \d+", ended.stdout)
@@ -83,11 +78,11 @@ def test_demo_follows_until_ctrl_c() -> None:
             # Ends at the end of the output too, should there be no reading.
             next((line for line in process.stdout if "dashboard   cpu" in line), None)
             process.send_signal(signal.SIGINT)
-            output, complaints = process.communicate(timeout=LIMIT)
+            output, said = process.communicate(timeout=LIMIT)
         finally:
             process.kill()
-    assert process.returncode == 0, output + complaints
-    _check_complaints(complaints)
+    assert process.returncode == 0, output + said
+    assert complaints(said) == ""
     assert "Ctrl-C: no more readings" in output
     _check_summary(output)
     assert output.endswith(" 0 lost.\n")
@@ -105,7 +100,7 @@ def test_demo_ends_when_nobody_reads() -> None:
             assert "server listens" in process.stdout.readline()
             process.stdout.close()
             assert process.wait(LIMIT) == 0
-            _check_complaints(process.stderr.read())
+            assert complaints(process.stderr.read()) == ""
         finally:
             process.kill()
 

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from subprocess import Popen
 
 import pytest
-from helpers import LIMIT, Collector, client_of, data_of, in_state, python, serving
+from helpers import (
+    LIMIT,
+    Collector,
+    client_of,
+    complaints,
+    data_of,
+    in_state,
+    python,
+    serving,
+)
 from helpers import nothing_left as nothing_left
 
 from rxplus import TaggedData
@@ -33,7 +42,13 @@ def ready(child: Popen[str]) -> str:
 def interrupt(child: Popen[str]) -> str:
     """Press Ctrl-C; return what the script said on stderr."""
     child.send_signal(signal.SIGINT)
-    return child.communicate(timeout=LIMIT)[1]
+    return finish(child)[1]
+
+
+def finish(child: Popen[str]) -> tuple[str, str]:
+    """Wait for the end; return what the script printed, and said on stderr."""
+    printed, said = child.communicate(timeout=LIMIT)
+    return printed, complaints(said)
 
 
 @pytest.mark.parametrize("buffering", [True, False])
@@ -54,7 +69,7 @@ def test_pending_sends_are_flushed_at_exit(buffering: bool) -> None:
     with serving() as server:
         received, errors = Collector(server), Collector(server.errors)
         with process(script, server.port, buffering) as child:
-            _, said = child.communicate(timeout=LIMIT)
+            _, said = finish(child)
         assert said == ""
         assert child.returncode == 0
         assert data_of(received.wait_for_count(1_000)) == [str(n) for n in range(1_000)]
@@ -76,7 +91,7 @@ def test_pending_sends_are_flushed_after_an_uncaught_exception() -> None:
     with serving() as server:
         received = Collector(server)
         with process(script, server.port) as child:
-            _, said = child.communicate(timeout=LIMIT)
+            _, said = finish(child)
         assert said.count("Traceback") == 1
         assert said.rstrip().endswith("LookupError: the script's own")
         assert child.returncode == 1
@@ -94,7 +109,7 @@ def test_exit_without_a_server_takes_no_longer_than_it_may() -> None:
         client.on_next("never")
         """
     with process(script) as child:
-        _, said = child.communicate(timeout=LIMIT)
+        _, said = finish(child)
     assert said == ""
     assert child.returncode == 0
 
@@ -114,7 +129,7 @@ def test_streams_complete_at_exit_though_thread_pools_are_gone() -> None:
         assert client.wait_connected(20)
         """
     with serving() as server, process(script, server.port) as child:
-        printed, said = child.communicate(timeout=LIMIT)
+        printed, said = finish(child)
     assert "the scheduler takes no more work" in printed
     assert printed.rstrip().endswith("completed")
     assert said == ""
@@ -141,7 +156,7 @@ def test_server_closes_its_peers_at_exit() -> None:
             states.wait_for("disconnected")
             assert received.wait_for_count(1_000) == [str(n) for n in range(1_000)]
             assert in_state(states.values, "disconnected")[0].code == 1001
-        assert child.communicate(timeout=LIMIT)[1] == ""
+        assert finish(child)[1] == ""
     assert child.returncode == 0
 
 
