@@ -71,6 +71,8 @@ class Archive:
         self._record_key = f"rxplus session {name}"
         self._received_key = f"rxplus in {name}"
         self._dropped = False
+        self.failed = False
+        """Whether something could not be kept: nothing may be promised, or taken, any more."""
         self.record = Record.decode(store.load(self._record_key))
         self.received = int(store.load(self._received_key) or b"0")
         """Number of the last message that subscribers are done with."""
@@ -106,7 +108,7 @@ class Archive:
 
     def note_processed(self, number: int) -> None:
         """Keep the number of a message that subscribers are done with. On their thread."""
-        if number > self.received and not self._dropped:
+        if number > self.received and not self._dropped and not self.failed:
             try:
                 self._save_received(number)
             except StoreError as exc:
@@ -135,6 +137,8 @@ class Archive:
 
         def run(numbered: tuple[Any, int]) -> None:
             value, number = numbered
+            if self.failed:
+                return  # it would count with the one before it, which comes again
             try:
                 with self.store.transaction():
                     give(value)
@@ -147,6 +151,7 @@ class Archive:
 
     def fail(self, error: StoreError) -> None:
         """End the component: it cannot keep what it promised. What the store has stays there."""
+        self.failed = True
         self._hub.fail(error, "its store failed")
 
 

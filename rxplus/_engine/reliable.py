@@ -270,8 +270,8 @@ class ReliableSession(Session):
 
     def say(self, *controls: Control) -> None:
         """Send control messages. What is not sent is said anew on the next connection."""
-        if not controls:
-            return
+        if not controls or (self._archive is not None and self._archive.failed):
+            return  # nor is what the store does not have: the peer would rely on it
         try:
             self.connection.send([encode(control) for control in controls])
         except ConnectionClosedError:

@@ -20,10 +20,11 @@ from rxplus import (
     StoreDamagedError,
     StoreError,
     StoreFullError,
+    WSStr,
 )
 from rxplus._core.protocol.control import Ack, Seq, Welcome
 from rxplus._engine.reception import SessionMember
-from rxplus.transport import CloseInfo
+from rxplus.transport import CloseInfo, Payload
 from rxplus_testing import MemoryStore
 
 PORT = 4321
@@ -44,7 +45,8 @@ class Machine:
         """Make the level."""
         return Delivery.durable(self.store, **options)
 
-    def _run(self, part: Any) -> None:
+    def run(self, part: Any) -> None:
+        """Run something, and hear what it says."""
         self.part = part
         part.losses.subscribe(self.losses.append)
         part.subscribe(self._take)
@@ -55,13 +57,13 @@ class Machine:
 
     def serve(self, **options: Any) -> RxWSServer:
         """Run a server."""
-        self._run(self.world.server(PORT, delivery=self.delivery(**options)))
+        self.run(self.world.server(PORT, delivery=self.delivery(**options)))
         server: RxWSServer = self.part
         return server
 
     def connect(self, path: str = "/a", **options: Any) -> RxWSClient:
         """Run a client."""
-        self._run(self.world.client(PORT, path, delivery=self.delivery(**options), retry=SOON))
+        self.run(self.world.client(PORT, path, delivery=self.delivery(**options), retry=SOON))
         client: RxWSClient = self.part
         return client
 
@@ -304,6 +306,24 @@ def test_durable_sessions_end_with_a_server_that_cannot_listen(
     close(far)
 
 
+def test_durable_client_acknowledges_after_a_restart_what_it_had_before(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """Or a sender whose window is full would wait for ever."""
+    server = far.serve(max_messages=1)
+    client = near.connect(ack_delay=60.0)
+    assert client.wait_connected(5)
+    server.on_next(tagged("/a", "one")[0])
+    server.on_next(tagged("/a", "two")[0])
+    world.settle()
+    world.sim.net.sever()  # so that it cannot say so as it ends
+    near.kill()
+    near.connect()
+    world.settle(5)
+    assert near.received == ["one", "two"]
+    close(near, far)
+
+
 def test_durable_path_has_one_client(world: World, near: Machine) -> None:
     """Two clients that shared a session would take each other's messages."""
     first = near.connect()
@@ -353,7 +373,7 @@ def test_durable_group_has_a_session_per_path(
     scheduler = world.sim.scheduler if scheduled else None
     for life in range(2):
         group = world.group(PORT, delivery=near.delivery(), retry=SOON, scheduler=scheduler)
-        near._run(group)
+        near.run(group)
         for path in ("/a", "/b"):
             assert group.open_path(path).wait_connected(10)
             group.on_next(tagged(path, f"up {path} {life}")[0])
@@ -415,6 +435,52 @@ def test_durable_component_ends_when_its_store_fails(
     assert "its store failed" in str(values.error)
     machine.store.failure = None
     assert machine.received == []
+    close(near, far)
+
+
+def test_durable_receiver_does_not_acknowledge_what_its_store_refused(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """It comes again when the process does, and what followed it has to wait for it."""
+
+    class Mending(WSStr):
+        def unpackage(self, frame: Payload) -> Any:
+            if frame == "two":
+                far.store.failure = None
+            return super().unpackage(frame)
+
+    far.run(world.server(PORT, delivery=far.delivery(ack_messages=1), datatype=Mending()))
+    client = near.connect()
+    assert client.wait_connected(5)
+    far.store.failure = StoreError("broken")
+    with near.store.transaction():
+        client.on_next("one")
+        client.on_next("two")
+    world.settle(0.01)
+    assert client.health().queued_messages == 2
+    far.kill()
+    far.serve()
+    world.settle(5)
+    assert far.received == ["one", "two"]
+    close(near, far)
+
+
+def test_durable_client_is_let_in_after_its_store_failed_as_it_connected(
+    world: World, near: Machine, far: Machine
+) -> None:
+    """A connection whose number was not kept is none: the next one with that number is no rival."""
+    far.serve()
+    assert near.connect().wait_connected(5)
+    near.store.failure = StoreError("broken")
+    world.sim.net.sever()
+    world.settle(5)
+    near.store.failure = None
+    near.kill()
+    client = near.connect()
+    values = world.sim.record(client)
+    world.settle(5)
+    assert values.error is None
+    assert client.connected
     close(near, far)
 
 
@@ -557,6 +623,7 @@ def test_durable_server_ends_when_a_session_cannot_be_kept(
     far.store.failure = StoreError("broken")
     if moment == "hello":
         hand.say(hello())
+        assert hand.controls() == []
     else:
         server.peers[0].close()
     world.settle(1)

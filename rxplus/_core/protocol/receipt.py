@@ -42,13 +42,15 @@ class Receipt:
         """Number of the last message that arrived."""
         self.processed = received
         """Number of the last one that subscribers are done with."""
-        self.acked = received
-        """Number that was acknowledged last."""
+        self.acked = 0
+        """Number that was acknowledged last on this connection.
+
+        An earlier acknowledgement may not have arrived, so each connection says it anew.
+        """
 
     def disconnect(self) -> None:
         """Forget what the connection that ended has said."""
         self._skip = _UNNUMBERED
-        # The last acknowledgement may not have arrived: the next connection says it again.
         self.acked = 0
 
     def sequence(self, number: int) -> Span | None:
