@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 import uvloop
 from hypothesis import settings
 
@@ -21,3 +25,20 @@ uvloop.new_event_loop().close()
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them the
 # processes that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have CI fail where a test would be skipped: it has every tool, or nobody would notice.
+
+    What an interpreter lacks cannot be mended. Those reasons begin with "this Python".
+    """
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(getattr(call.excinfo and call.excinfo.value, "msg", ""))
+        if not reason.startswith("this Python"):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} may not be skipped where CI is set: {reason}"
+    return report

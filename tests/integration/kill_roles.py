@@ -5,13 +5,15 @@ stores, in the transaction in which the message is sent or dealt with: that is h
 application gets exactly once, whenever it is killed.
 
 Lines on stdout are words: ``port N``, ``connected resumed``, ``next N``, ``done N``,
-``wrong ...``, ``loss ...``, ``refused ...``.
+``wrong ...``, ``loss ...``, ``refused ...``, ``ended ...``, ``gone closed left``.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -70,7 +72,7 @@ def serve(args: argparse.Namespace) -> None:
         )
         server.errors.subscribe(lambda error: say("error", error))
         server.losses.subscribe(say_loss)
-        server.subscribe(take)
+        server.subscribe(take, on_error=lambda error: say("ended", error))
         say("port", server.port)
         say("next", load_next(store))
         for _line in sys.stdin:
@@ -112,7 +114,7 @@ def send(args: argparse.Namespace) -> None:
                     say("refused", number, exc)
                     time.sleep(0.2)  # until the driver makes room
             say("done", number)
-        say("closed", client.close(60.0))
+        say("gone", client.close(60.0), client.health().queued_messages)
 
 
 def say_loss(loss: Loss) -> None:
@@ -127,6 +129,7 @@ def say_state(status: ConnectionStatus) -> None:
 
 def main() -> None:
     """Be what the command line says."""
+    faulthandler.register(signal.SIGUSR1)  # for Process.describe()
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["server", "client"])
     parser.add_argument("folder", type=Path)

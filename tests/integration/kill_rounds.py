@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,32 @@ LIMIT = float(os.environ.get("KILL_ROUNDS_LIMIT", "120"))
 
 
 class Process:
-    """A server or a client, and what it has said."""
+    """A server or a client, and what it has said.
 
-    def __init__(self, role: str, folder: Path, prefix: list[str], **options: object) -> None:
+    Args:
+        role: which of them.
+        folder: where its store is.
+        prefix: what runs the command.
+        news: told of each line.
+        others: everyone who must not fail while something is waited for.
+        options: of the role.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        folder: Path,
+        prefix: list[str],
+        news: threading.Condition,
+        others: Callable[[], list[Process]],
+        **options: object,
+    ) -> None:
         args = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        self.role = role
         self.lines: list[list[str]] = []
-        self._news = threading.Condition()
+        self._news = news
+        self._others = others
+        self._over = False
         self._process = subprocess.Popen(
             [*prefix, sys.executable, str(ROLES), role, str(folder), *args],
             stdin=subprocess.PIPE,
@@ -64,29 +84,39 @@ class Process:
             self.lines.append(["end"])
             self._news.notify_all()
 
-    def until(self, predicate: Callable[[list[str]], bool], limit: float = LIMIT) -> list[str]:
-        """Wait for a line; return it. Lines are looked at once."""
-        deadline, seen = time.monotonic() + limit, 0
-        while True:
-            with self._news:
-                while seen == len(self.lines):
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        raise TimeoutError(f"not within {limit} s; said last: {self.lines[-5:]}")
-                    self._news.wait(left)
-                line, seen = self.lines[seen], seen + 1
-            if predicate(line):
-                return line
-            if line[0] == "end":
-                raise AssertionError(f"ended after {self.lines[-8:]}")
+    def until(self, predicate: Callable[[list[str]], bool], what: str) -> list[str]:
+        """Wait for a line; return it. Lines are looked at once.
+
+        Raises:
+            TimeoutError: it was not said in time.
+            AssertionError: it will not be said: one of the processes has ended, or has given up.
+        """
+        deadline, seen = time.monotonic() + LIMIT, 0
+        with self._news:
+            while True:
+                for line in self.lines[seen:]:
+                    seen += 1
+                    if predicate(line):
+                        return line
+                for each in (self, *self._others()):
+                    assert not each.failed, f"{each.role} failed; {self.role} did not say {what}"
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"{self.role} did not say {what} within {LIMIT} s")
+                self._news.wait(left)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended without having been asked to, or said that its component has."""
+        return not self._over and any(line[0] in ("end", "ended") for line in self.lines)
 
     def word(self, word: str) -> list[str]:
         """Wait for a line that begins with a word."""
-        return self.until(lambda line: line[0] == word)
+        return self.until(lambda line: line[0] == word, word)
 
-    def number(self, word: str, least: int, limit: float = LIMIT) -> None:
+    def number(self, word: str, least: int) -> None:
         """Wait until a number that is said after a word is large enough."""
-        self.until(lambda line: line[0] == word and int(line[1]) >= least, limit)
+        self.until(lambda line: line[0] == word and int(line[1]) >= least, f"{word} {least}")
 
     def tell(self, line: object) -> None:
         """Write a line to it."""
@@ -99,21 +129,33 @@ class Process:
 
     def close(self) -> None:
         """Have it close in an orderly way, and wait for it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._wait()
-        assert self._process.returncode == 0, self.lines[-8:]
+        self._end()
+        assert self._process.returncode == 0, f"{self.role} ended with {self._process.returncode}"
 
     def kill(self) -> None:
         """Kill it, if it still runs."""
         self._process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._wait()
-
-    def _wait(self) -> None:
-        self._process.wait(LIMIT)
+        try:
+            self._process.wait(LIMIT)
+        except subprocess.TimeoutExpired as exc:
+            raise TimeoutError(f"{self.role} did not end within {LIMIT} s") from exc
         self._reader.join(LIMIT)
+        assert not self._reader.is_alive(), f"somebody else has the stdout of {self.role}"
+
+    def describe(self) -> None:
+        """Say where it stands: what it said last, and what its threads do."""
+        for line in self.lines[-12:]:
+            sys.stderr.write(f"{self.role}: {' '.join(line)}\n")
+        sys.stderr.flush()
+        self._process.send_signal(signal.SIGUSR1)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # it writes that to the stderr that it shares with this one
 
 
 class Bench:
@@ -122,37 +164,43 @@ class Bench:
     def __init__(self, folder: Path, size: int, **options: Any) -> None:
         self.folder = folder
         self.options: dict[str, Any] = {"size": size, **options}
-        self.host, self.port, self.client_port = "127.0.0.1", 0, 0
+        self.host, self.port, self.client_port = own_address(), 0, 0
         self.server_prefix: list[str] = []
         self.client_prefix: list[str] = []
         self.sent = 0
         self.losses: list[list[str]] = []
         self.errors: list[list[str]] = []
         self.wrong: list[list[str]] = []
+        self._news = threading.Condition()
+
+    @property
+    def _processes(self) -> list[Process]:
+        """Whoever was started last of each."""
+        both = (getattr(self, name, None) for name in ("client", "server"))
+        return [process for process in both if process is not None]
+
+    def _start(self, role: str, prefix: list[str], port: int, options: dict[str, Any]) -> Process:
+        return Process(
+            role,
+            self.folder,
+            prefix,
+            self._news,
+            lambda: self._processes,
+            host=self.host,
+            port=port,
+            **options,
+        )
 
     def start_server(self) -> None:
         """Start the server, again on the same port."""
-        self.server = Process(
-            "server",
-            self.folder,
-            self.server_prefix,
-            host=self.host,
-            port=self.port,
-            **self.options,
-        )
+        self.server = self._start("server", self.server_prefix, self.port, self.options)
         self.port = int(self.server.word("port")[1])
 
     def start_client(self, **options: object) -> None:
         """Start the client."""
         port = self.client_port or self.port
-        self.client = Process(
-            "client",
-            self.folder,
-            self.client_prefix,
-            host=self.host,
-            port=port,
-            **{**self.options, **options},
-        )
+        given = {**self.options, **options}
+        self.client = self._start("client", self.client_prefix, port, given)
 
     def note(self, process: Process) -> None:
         """Keep what a process said, before it is forgotten."""
@@ -178,13 +226,15 @@ class Bench:
         self.sent += count
         self.client.tell(self.sent)
 
-    def wait_received(self, number: int, limit: float = LIMIT) -> None:
+    def wait_received(self, number: int) -> None:
         """Wait until the server has had so many."""
-        self.server.number("next", number, limit)
+        self.server.number("next", number)
 
     def close(self) -> int:
         """Close both in an orderly way; return the number of the next message at the server."""
         self.client.close()
+        gone = self.client.word("gone")
+        assert gone[1:] == ["True", "0"], f"the client closed without its last acks: {gone}"
         self.server.close()
         self.note(self.client)
         self.note(self.server)
@@ -193,17 +243,13 @@ class Bench:
 
     def abandon(self) -> None:
         """Kill what still runs."""
-        for name in ("client", "server"):
-            process = getattr(self, name, None)
-            if process is not None:
-                process.kill()
+        for process in self._processes:
+            process.kill()
 
     def describe(self) -> None:
         """Say where both stand, for whoever looks for what went wrong."""
-        for name in ("server", "client"):
-            process = getattr(self, name, None)
-            for line in process.lines[-12:] if process is not None else ():
-                sys.stderr.write(f"{name}: {' '.join(line)}\n")
+        for process in self._processes:
+            process.describe()
 
     def result(self, received: int, **figures: object) -> dict[str, Any]:
         """Check what must hold after every scenario without an expected loss."""
@@ -211,6 +257,17 @@ class Bench:
         assert received == self.sent, (received, self.sent)
         assert self.losses == [], self.losses
         return {"sent": self.sent, "received": received, "lost": 0, **figures}
+
+
+def own_address() -> str:
+    """Return an address of this machine that others hardly use, where there are such.
+
+    On it a port stays free while its server is dead. On 127.0.0.1 anybody may get it meanwhile,
+    be it as the port of an outgoing connection, be it one's own client that so finds itself.
+    """
+    if sys.platform != "linux":
+        return "127.0.0.1"
+    return ".".join(map(str, (127, *random.SystemRandom().choices(range(1, 255), k=3))))
 
 
 @contextmanager
@@ -271,9 +328,10 @@ def kill(world: Bench, target: str, rng: random.Random) -> None:
 class Proxy:
     """Forwards connections, and can stop doing so without a word to either side."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
         self._port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
         self._wake, self._woken = socket.socketpair()
         self.frozen = False
@@ -296,7 +354,8 @@ class Proxy:
         """End it."""
         self._port = 0
         self._wake.send(b".")
-        self._thread.join()
+        self._thread.join(LIMIT)
+        assert not self._thread.is_alive(), "the proxy did not end"
         for each in (self._listener, self._wake, self._woken, *self._open):
             each.close()
 
@@ -315,8 +374,9 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        client.settimeout(LIMIT)
         try:
-            server = socket.create_connection(("127.0.0.1", self._port))
+            server = socket.create_connection((self._host, self._port), LIMIT)
         except OSError:
             client.close()
             return
@@ -339,7 +399,7 @@ class Proxy:
 def through_proxy(world: Bench) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     """Start both with a proxy in between; yield what parts them and what heals that."""
     world.start_server()
-    proxy = Proxy(world.port)
+    proxy = Proxy(world.host, world.port)
     world.client_port = proxy.port
     try:
         world.start_client()
@@ -351,7 +411,7 @@ def through_proxy(world: Bench) -> Iterator[tuple[Callable[[], None], Callable[[
 
 def ip(*args: str) -> str:
     """Run ``ip``."""
-    done = subprocess.run(["ip", *args], capture_output=True, text=True, check=True)
+    done = subprocess.run(["ip", *args], capture_output=True, text=True, check=True, timeout=LIMIT)
     return done.stdout
 
 
@@ -448,11 +508,13 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
     """Mount a small file system on a folder. Needs root."""
     folder.mkdir(exist_ok=True)
     size = f"size={megabytes}m"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True, timeout=LIMIT
+    )
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", str(folder)], check=True, timeout=LIMIT)
 
 
 def full_disk(folder: Path, size: int) -> dict[str, Any]:
@@ -541,10 +603,10 @@ def expired_session(folder: Path, size: int, *, resend: bool) -> dict[str, Any]:
         part()
         world.burst(200)
         world.client.number("done", world.sent)
-        world.client.until(lambda line: line[0] == "disconnected")
+        world.client.word("disconnected")
         time.sleep(2.5)  # longer than the session lasts, on both sides
         heal()
-        world.client.until(lambda line: line[0] == "connected" and line[1] == "False")
+        world.client.until(lambda line: line[:2] == ["connected", "False"], "connected False")
         world.burst(100)
         world.wait_received(world.sent)
         received = world.close()

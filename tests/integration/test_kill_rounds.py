@@ -13,8 +13,10 @@ __all__ = ["nothing_left"]
 
 pytestmark = pytest.mark.once
 
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk")
-needs_namespaces = pytest.mark.skipif(not kill_rounds.can_part(), reason="needs root and ip")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
+needs_namespaces = pytest.mark.skipif(
+    not kill_rounds.can_part(), reason="needs root and the command ip"
+)
 
 
 @pytest.mark.parametrize("size", [64, 16_384])

@@ -221,7 +221,7 @@ def test_tracing_picks_its_frames() -> None:
     assert found[1:] == [None, None, "its own"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python has no sys.monitoring")
 def test_monitoring_picks_its_code() -> None:
     """Code of other files is left alone for good, or until somebody wants it."""
     disable = sys.monitoring.DISABLE  # type: ignore[attr-defined]  # the type checker sees 3.11
