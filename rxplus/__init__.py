@@ -56,6 +56,7 @@ from rxplus.store import Store, Stored
 from rxplus.tagged import TaggedData, tag, tag_filter, untag
 from rxplus.telemetry import Telemetry
 from rxplus.transport import (
+    BatchReceiver,
     ClientEndpoint,
     CloseInfo,
     Connection,
@@ -142,6 +143,7 @@ __all__ = [
     "Connection",
     "Listener",
     "Receiver",
+    "BatchReceiver",
     "ClientEndpoint",
     "ServerEndpoint",
     "WireOptions",

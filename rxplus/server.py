@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count, repeat
 from typing import Any, TypeAlias, Unpack
 
 from reactivex import Observable, abc
@@ -14,7 +15,7 @@ from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
 from rxplus._engine.loop_thread import ThreadRuntime
-from rxplus._engine.session import payload_size
+from rxplus._engine.session import Outlet, payload_size
 from rxplus._engine.stream import Stream
 from rxplus.component import Component
 from rxplus.config import ConnCfgLike, ConnConfig
@@ -195,6 +196,29 @@ class RxWSServer(Component[TaggedData]):
         return {channel.path: len(channel.members) for channel in self._routes}
 
 
+# Makes TaggedData of a pair, in three quarters of the time that its constructor takes.
+_tagged: Callable[[tuple[str, Any]], TaggedData] = partial(tuple.__new__, TaggedData)
+
+
+class _PeerOutlet:
+    """Gives what a peer sends to those who listen to it, and to those who listen to all."""
+
+    __slots__ = ("_all", "_own", "_path")
+
+    def __init__(self, path: str, own: Stream[Any], everyone: Stream[TaggedData]) -> None:
+        self._path = path
+        self._own = own
+        self._all = everyone
+
+    def emit(self, value: Any) -> None:
+        self._own.emit(value)
+        self._all.emit(TaggedData(self._path, value))
+
+    def emit_all(self, values: Sequence[Any]) -> None:
+        self._own.emit_all(values)
+        self._all.emit_all(list(map(_tagged, zip(repeat(self._path), values))))
+
+
 class _Peers:
     """The peers of a server, by member: what its acceptor tells of them, as Rx."""
 
@@ -208,19 +232,13 @@ class _Peers:
     def present(self) -> tuple[Peer, ...]:
         return tuple(peer for peer, _ in list(self._by_member.values()))
 
-    def join(self, member: Member) -> Callable[[Any], None]:
+    def join(self, member: Member) -> Outlet:
         # Who has not been told of the peer yet has had no chance to subscribe to it.
         messages: Stream[Any] = self._hub.inbound(keep=self.joined.keeps)
         peer = Peer(self.acceptor, self._hub, member, messages)
         self._by_member[member] = (peer, messages)
-        path, emit, emit_to_peer = member.channel.path, self._hub.messages.emit, messages.emit
-
-        def give(value: Any) -> None:
-            emit_to_peer(value)
-            emit(TaggedData(path, value))
-
         self._hub.deliver(self.joined.emit, peer)
-        return give
+        return _PeerOutlet(member.channel.path, messages, self._hub.messages)
 
     def leave(self, member: Member) -> None:
         messages = self._by_member.pop(member)[1]

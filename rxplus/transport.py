@@ -14,11 +14,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from rxplus.handshake import Address, Headers, Request, Response
 
 __all__ = [
+    "BatchReceiver",
     "ClientEndpoint",
     "CloseInfo",
     "Connection",
@@ -156,6 +157,18 @@ class Receiver(Protocol):
 
     def on_closed(self, info: CloseInfo) -> None:
         """Hear that the connection has ended. Called once, and nothing after it."""
+
+
+@runtime_checkable
+class BatchReceiver(Receiver, Protocol):
+    """A receiver that would rather have in one call what has arrived together.
+
+    A transport may give it messages either way. It is given a batch whole: pausing or aborting
+    in the middle of one keeps back only what comes after it.
+    """
+
+    def on_messages(self, messages: Sequence[Payload]) -> None:
+        """Take whole messages, in order."""
 
 
 class Connection(Protocol):

@@ -20,7 +20,7 @@ from rxplus._core.routing import Routes
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
 from rxplus._engine.reception import Reception
-from rxplus._engine.session import Session
+from rxplus._engine.session import Outlet, plain_session
 from rxplus.config import Buffer, Security
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
@@ -45,7 +45,7 @@ _UNABLE = Response(status=400, body=f"This server needs the subprotocol {NAME}.\
 _GOING = "server is shutting down"
 
 
-OnJoin: TypeAlias = Callable[[Member], Callable[[Any], None]]
+OnJoin: TypeAlias = Callable[[Member], Outlet]
 """Hears of a new member, before it can send; returns what takes the values it sends."""
 
 OnLeave: TypeAlias = Callable[[Member], None]
@@ -247,17 +247,18 @@ class Acceptor:
             self.fanout.forget(member)
             self._expel(member)
 
-        member.session = Session(
+        member.session = plain_session(
             member.connection,
             member.channel.datatype,
             member,
             self._hub,
-            deliver=self._hub.into(self._enroll(member)),
+            outlet=self._enroll(member),
+            audience=self._hub,
             on_end=leave,
         )
         member.session.start(trusted=member.user is not None)
 
-    def _enroll(self, member: Member) -> Callable[[Any], None]:
+    def _enroll(self, member: Member) -> Outlet:
         """Put somebody among the members; return what takes the values it sends."""
         self._members[member] = None
         self.routes.join(member.channel.path, member)

@@ -17,6 +17,7 @@ from rxplus._engine.durable import Archive, Archives, StoredOutgoing
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
+from rxplus._engine.session import Outlet
 from rxplus.delivery import Delivery
 from rxplus.errors import ComponentClosedError
 from rxplus.transport import CloseInfo, Connection, Payload
@@ -157,7 +158,7 @@ class Reception:
         delivery: Delivery,
         fanout: FanOut,
         *,
-        enroll: Callable[[Member], Callable[[Any], None]],
+        enroll: Callable[[Member], Outlet],
         expel: Callable[[Member], None],
     ) -> None:
         self._hub = hub
@@ -337,7 +338,7 @@ class Reception:
 
     def _register(self, member: SessionMember) -> None:
         self._members[member.token] = member
-        member.give = self._enroll(member)
+        member.give = self._enroll(member).emit
 
     def _make_room(self) -> None:
         """End the session that has been without a connection for longest."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from rxplus._core.outbox import Parcel, Source
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
+from rxplus._engine.notify import Direct
 from rxplus._engine.signal import Signal
 from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload
 
-__all__ = ["Session", "payload_size"]
+__all__ = ["BatchSession", "Outlet", "Session", "payload_size", "plain_session"]
 
 _BATCH = 256 * 1024
 """Most bytes that are handed to a connection at once."""
@@ -34,6 +35,16 @@ def payload_size(payload: Payload) -> int:
     if isinstance(payload, (str, bytes)):
         return len(payload.encode()) if isinstance(payload, str) else len(payload)
     raise TypeError(f"a datatype must package to str or bytes, not {type(payload).__name__}")
+
+
+class Outlet(Protocol):
+    """Takes what arrives. A stream is one."""
+
+    def emit(self, value: Any) -> None:
+        """Take one value."""
+
+    def emit_all(self, values: Sequence[Any]) -> None:
+        """Take values, in order."""
 
 
 class Session:
@@ -213,6 +224,68 @@ class Session:
         except UnsafePickleWarning as exc:
             # Under "error" filters: nobody is above us to catch it.
             self._hub.report(exc, "unsafe datatype")
+
+
+class BatchSession(Session):
+    """A :class:`Session` that takes what has arrived together in one go.
+
+    For subscribers on the loop thread: there nothing ever waits for them, so that reading need
+    not be paused within a batch.
+
+    Args:
+        outlet: takes what arrives.
+    """
+
+    __slots__ = ("_deliver_all",)
+
+    def __init__(
+        self,
+        connection: Connection,
+        datatype: WSDatatype,
+        source: Source[Payload],
+        hub: Hub[Any],
+        *,
+        outlet: Outlet,
+        on_end: Callable[[CloseInfo], None],
+    ) -> None:
+        super().__init__(connection, datatype, source, hub, deliver=outlet.emit, on_end=on_end)
+        self._deliver_all = outlet.emit_all
+
+    def on_messages(self, messages: Sequence[Payload]) -> None:
+        stats = self._stats
+        stats.messages_in += len(messages)
+        stats.bytes_in += sum(map(payload_size, messages))
+        unpackage = self._unpackage
+        values: list[Any] = []
+        for message in messages:
+            try:
+                values.append(unpackage(message))
+            except Exception as exc:  # noqa: BLE001 - as in on_message()
+                self._deliver_all(values)  # first what came first
+                values = []
+                self._undecodable(message, exc)
+        self._deliver_all(values)
+
+
+def plain_session(
+    connection: Connection,
+    datatype: WSDatatype,
+    source: Source[Payload],
+    hub: Hub[Any],
+    *,
+    outlet: Outlet,
+    audience: Hub[Any],
+    on_end: Callable[[CloseInfo], None],
+) -> Session:
+    """Make the session that suits where subscribers run.
+
+    Args:
+        audience: the component that they subscribe to; a client's group, if it has one.
+    """
+    if isinstance(audience.deliver, Direct):
+        return BatchSession(connection, datatype, source, hub, outlet=outlet, on_end=on_end)
+    deliver = hub.into(outlet.emit)
+    return Session(connection, datatype, source, hub, deliver=deliver, on_end=on_end)
 
 
 def is_loopback(connection: Connection) -> bool:

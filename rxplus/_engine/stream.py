@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable, abc
@@ -89,34 +89,45 @@ class Stream(Observable[T]):
 
     def emit(self, value: T) -> None:
         """Give a value to every observer."""
+        self.emit_all((value,))
+
+    def emit_all(self, values: Sequence[T]) -> None:
+        """Give values to every observer, one after the other."""
         if self._early is not None:
-            self._keep(self._early, value)
+            for value in values:
+                self._keep(value)
             return
         watch = self._watch
-        for observer in self._observers:
-            started = watch.now()
-            try:
-                observer.on_next(value)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - a subscriber may raise anything
-                # sys.exit() in a subscriber would otherwise end a read half-way.
-                watch.failed(observer, exc)
-                self._give_again(observer, value)
-            took = watch.now() - started
-            if took > watch.threshold:
-                watch.slow(observer, took)
+        now, threshold = watch.now, watch.threshold
+        ended = now()
+        for value in values:
+            for observer in self._observers:
+                started = ended
+                try:
+                    observer.on_next(value)
+                except (Exception, SystemExit) as exc:  # noqa: BLE001 - an observer may raise anything
+                    # sys.exit() in a subscriber would otherwise end a read half-way.
+                    watch.failed(observer, exc)
+                    self._give_again(observer, value)
+                ended = now()
+                if ended - started > threshold:
+                    watch.slow(observer, ended - started)
 
     def _give_again(self, observer: abc.ObserverBase[T], value: T) -> None:
         for _ in range(self._again):
             try:
                 observer.on_next(value)
                 return
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit()
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit_all()
                 self._watch.failed(observer, exc)
 
-    def _keep(self, early: list[T], value: T) -> None:
+    def _keep(self, value: T) -> None:
+        if self._early is None:  # given up with the value before
+            self.emit(value)
+            return
         assert self._keeping is not None
-        early.append(value)
-        if not self._keeping.may_keep(len(early)):
+        self._early.append(value)
+        if not self._keeping.may_keep(len(self._early)):
             self._release()  # It seems that nobody is going to listen.
 
     def _release(self, _: None = None) -> None:
@@ -142,7 +153,7 @@ class Stream(Observable[T]):
         for observer in observers:
             try:
                 observer.on_completed() if error is None else observer.on_error(error)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit()
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit_all()
                 # An observer without on_error raises what it is given: Rx's default.
                 if exc is not error:
                     self._watch.failed(observer, exc)
@@ -278,7 +289,7 @@ class _Inbox(Generic[T]):
             started = watch.now()
             try:
                 self._observer.on_completed() if done else self._observer.on_next(value)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in Stream.emit()
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in Stream.emit_all()
                 watch.failed(self._observer, exc)
             took = watch.now() - started
             if timed and took > watch.threshold:

@@ -17,7 +17,7 @@ from rxplus._core.routing import route_of
 from rxplus._engine.client_session import Continuity
 from rxplus._engine.hub import Hub
 from rxplus._engine.mailbox import Mailbox
-from rxplus._engine.session import Session
+from rxplus._engine.session import Session, plain_session
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import StateStream
 from rxplus.config import Buffer, Retry
@@ -80,6 +80,7 @@ class Supervisor:
         delivery: Delivery,
     ) -> None:
         self._hub = hub
+        self._audience = hub
         self._transport = transport
         self._endpoint = endpoint
         self.path = path
@@ -136,6 +137,7 @@ class Supervisor:
 
     def serve(self, audience: Hub[Any]) -> None:
         """Say whose subscribers are to be done with a message before it is acknowledged."""
+        self._audience = audience
         if self.continuity is not None:
             self.continuity.audience = audience
 
@@ -306,12 +308,13 @@ class Supervisor:
     def _plain_session(self, connection: Connection) -> Session:
         if self.continuity is not None:
             self.continuity.give_up(LossReason.SESSION_LOST)
-        return Session(
+        return plain_session(
             connection,
             self._datatype,
             self.mailbox,
             self._hub,
-            deliver=self._hub.into(self._hub.messages.emit),
+            outlet=self._hub.messages,
+            audience=self._audience,
             on_end=self._on_end,
         )
 

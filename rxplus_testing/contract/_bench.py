@@ -77,6 +77,11 @@ class End:
         self.connection.start(self)
         return self
 
+    def start_in_batches(self) -> End:
+        """Let the connection deliver to this end what has arrived together in one call."""
+        self.connection.start(_InBatches(self))
+        return self
+
     def on_message(self, message: Payload) -> None:
         """Take down a message."""
         assert not self.infos, "a message after on_closed"
@@ -112,6 +117,20 @@ class End:
         """Wait for the end."""
         await self.until(lambda: bool(self.infos))
         return self.infos[0]
+
+
+class _InBatches:
+    """An end's :class:`rxplus.BatchReceiver`."""
+
+    def __init__(self, end: End) -> None:
+        self.on_message = end.on_message
+        self.on_writable = end.on_writable
+        self.on_closed = end.on_closed
+
+    def on_messages(self, messages: Sequence[Payload]) -> None:
+        """Take down messages."""
+        for message in messages:
+            self.on_message(message)
 
 
 class Site:

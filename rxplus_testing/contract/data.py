@@ -78,6 +78,23 @@ class DataCases(TransportBench):
             same(await server.received(1000), messages)
 
     @case
+    async def test_data_in_batches_is_the_same(self) -> None:
+        """Who takes in batches gets the same: each message once, in order, and the end last."""
+        messages: list[Payload] = ["text", b"bytes", "", "x" * (70 * KIB), *map(str, range(1000))]
+        async with self.site() as site:
+            listener = await site.listen()
+            connection = await site.transport.connect(site.endpoint(listener))
+            client = site.adopt(connection).start_in_batches()
+            server = (await site.server_end()).start_in_batches()
+            for sender, receiver in ((client, server), (server, client)):
+                sender.connection.send(messages)
+                await sender.connection.ping()
+                sender.connection.send(["last"])
+                same(await receiver.received(len(messages) + 1), [*messages, "last"])
+            await client.connection.close()
+            await server.closed()
+
+    @case
     async def test_data_order_under_jitter(self) -> None:
         """Messages keep their order when they take times that vary."""
         chance = random.Random(0)  # noqa: S311 - the same in each run

@@ -212,27 +212,25 @@ class TestMessages(Picows, default.TestMessages):
             await server.received(20_001)
             assert 2**15 < biggest <= frames.MOST_READ
 
-    def test_receiver_that_raises_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A bug in a receiver is in the log with its traceback, and ends nothing."""
+    @case
+    async def test_receiver_that_raises_ends_the_connection(self) -> None:
+        """A bug in a receiver is told of, and ends the connection: nothing is passed over."""
+        told: list[dict[str, Any]] = []
 
-        async def body() -> None:
-            async with self.site() as site:
-                client, server = await site.pair()
+        def fail(message: Any) -> None:
+            if message == "bad":
+                raise LookupError("bug")
 
-                def fail(message: Any) -> None:
-                    if message == "bad":
-                        raise LookupError("bug")
-
-                server.hook = fail
-                client.connection.send(["good", "bad", "next"])
-                assert await server.received(3) == ["good", "bad", "next"]
-
-        self.run(body())
-        (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
-        assert record.name == "rxplus.picows"
-        assert record.exc_info is not None
-        assert isinstance(record.exc_info[1], LookupError)
-        caplog.clear()
+        loop = asyncio.get_running_loop()
+        async with self.site() as site:
+            client, server = await site.pair()
+            loop.set_exception_handler(lambda _, context: told.append(context))
+            server.hook = fail
+            client.connection.send(["good", "bad", "next"])
+            assert (await client.closed()).code == 1006
+            assert (await server.closed()).code == 1006
+            assert server.messages == ["good", "bad"]
+        assert [type(context["exception"]) for context in told] == [LookupError]
 
     @case
     async def test_compressed_messages(self) -> None:

@@ -42,7 +42,15 @@ PUBLIC = {
     # what survives the process
     *("Store", "Stored"),
     # the seams
-    *("Transport", "Connection", "Listener", "Receiver", "ClientEndpoint", "ServerEndpoint"),
+    *(
+        "Transport",
+        "Connection",
+        "Listener",
+        "Receiver",
+        "BatchReceiver",
+        "ClientEndpoint",
+        "ServerEndpoint",
+    ),
     *("WireOptions", "CloseInfo", "Payload", "OnRequest", "OnConnection", "Request"),
     *("Response", "Headers", "HeadersLike", "Address", "WebSocketsTransport"),
     *("Runtime", "Lease", "Lock", "Event", "BeginExit", "ThreadRuntime"),

@@ -7,9 +7,11 @@ import threading
 from typing import Any
 
 import pytest
+from reactivex.scheduler import ImmediateScheduler
 from world import Nowhere, World, tagged
 
 from rxplus import (
+    BatchReceiver,
     Buffer,
     BufferFullError,
     ComponentClosedError,
@@ -171,6 +173,35 @@ def test_unpackage_error_handling(world: World) -> None:
     ]
     assert [type(error.exception) for error in errors.values] == [DecodeError]
     for part in (bad, good, server):
+        part.close()
+
+
+def test_messages_that_arrive_together(world: World) -> None:
+    """A batch is given in order, with what is wrong in it reported in its place."""
+    server = world.server(datatype="json")
+    peers = world.sim.record(server.connections)
+    client = world.connected(server)
+    (peer,) = peers.values
+    heard: list[Any] = []
+    own = world.sim.record(peer)
+    server.subscribe(heard.append)
+    server.errors.subscribe(lambda error: heard.append(type(error.exception)))
+    session = peer._member.session
+    assert isinstance(session, BatchReceiver)
+    world.on_loop(lambda: session.on_messages(["1", "{not json", "2", "3"]))
+    assert heard == [*tagged("/a", 1), DecodeError, *tagged("/a", 2, 3)]
+    assert own.values == [1, 2, 3]
+    assert (server.health().messages_in, server.health().bytes_in) == (4, 12)
+    for part in (client, server):
+        part.close()
+
+
+def test_messages_come_one_by_one_to_a_scheduler(world: World) -> None:
+    """Reading may have to be paused after any of them."""
+    server = world.server(scheduler=ImmediateScheduler())
+    client = world.connected(server)
+    assert not isinstance(server.peers[0]._member.session, BatchReceiver)
+    for part in (client, server):
         part.close()
 
 

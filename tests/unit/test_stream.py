@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from doubles import HookLock
@@ -87,23 +87,40 @@ MISBEHAVIOUR = [ValueError("boom"), SystemExit(1)]
 # ── streams ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_stream_gives_values_to_all_who_are_there() -> None:
+Give: TypeAlias = Callable[..., None]
+
+
+@pytest.fixture(params=["one by one", "together"])
+def give(request: pytest.FixtureRequest) -> Give:
+    """Give values to a stream, in each of the two ways that there are."""
+
+    def emit(stream: Stream[Any], *values: Any) -> None:
+        for value in values:
+            stream.emit(value)
+
+    def emit_all(stream: Stream[Any], *values: Any) -> None:
+        stream.emit_all(values)
+
+    return emit if request.param == "one by one" else emit_all
+
+
+def test_stream_gives_values_to_all_who_are_there(give: Give) -> None:
     """An observer sees what is emitted from when it subscribes until it disposes."""
     source, _ = stream()
     first, second = Notes(), Notes()
     assert not source.observed
-    source.emit("nobody")
+    give(source, "nobody")
     subscription = source.subscribe(first.observer())
     assert source.observed
-    source.emit(1)
+    give(source, 1)
     source.subscribe(second.observer())
-    source.emit(2)
+    give(source, 2)
     subscription.dispose()
-    source.emit(3)
+    give(source, 3)
     assert (first.list, second.list) == ([1, 2], [2, 3])
 
 
-def test_stream_disposing_twice_is_harmless() -> None:
+def test_stream_disposing_twice_is_harmless(give: Give) -> None:
     """Rx may dispose more than once; the others stay subscribed."""
     source, _ = stream()
     notes = Notes()
@@ -111,24 +128,23 @@ def test_stream_disposing_twice_is_harmless() -> None:
     source.subscribe(notes.observer())
     subscription.dispose()
     subscription.dispose()
-    source.emit(1)
+    give(source, 1)
     assert notes.list == [1]
 
 
 @pytest.mark.parametrize("error", MISBEHAVIOUR, ids=repr)
-def test_stream_observer_that_raises_stays_subscribed(error: BaseException) -> None:
+def test_stream_observer_that_raises_stays_subscribed(give: Give, error: BaseException) -> None:
     """It is reported, the others get the value, and it gets the next one."""
     source, clock = stream()
     notes = Notes()
     source.subscribe(raiser(error))
     source.subscribe(notes.observer())
-    source.emit(1)
-    source.emit(2)
+    give(source, 1, 2)
     assert notes.list == [1, 2]
     assert clock.failures == [error, error]
 
 
-def test_stream_gives_a_value_again_to_an_observer_that_raised() -> None:
+def test_stream_gives_a_value_again_to_an_observer_that_raised(give: Give) -> None:
     """So many times, to that one alone, before the next value."""
     source: Stream[int] = Stream(HookLock(), Clock(), again=2)
     seen: list[tuple[str, int]] = []
@@ -142,32 +158,31 @@ def test_stream_gives_a_value_again_to_an_observer_that_raised() -> None:
 
     source.subscribe(picky)
     source.subscribe(lambda value: seen.append(("other", value)))
-    for value in (1, 3):
-        source.emit(value)
+    give(source, 1, 3)
     assert seen == [("picky", 1)] * 3 + [("other", 1), ("picky", 3), ("other", 3)]
 
 
-def test_stream_tells_which_observer_raised() -> None:
+def test_stream_tells_which_observer_raised(give: Give) -> None:
     """The watch can tell the observers of this stream from others."""
     source, clock = stream()
     other, _ = stream()
     source.subscribe(raiser(ValueError("boom")))
-    source.emit(1)
+    give(source, 1)
     (observer,) = clock.failing
     assert observer in source
     assert observer not in other
 
 
-def test_stream_reports_observers_that_dawdle() -> None:
+def test_stream_reports_observers_that_dawdle(give: Give) -> None:
     """One that takes longer than the threshold is reported, with its own time only."""
     source, clock = stream()
     source.subscribe(lambda _: clock.spend(1.0))
     source.subscribe(lambda _: clock.spend(1.5))
-    source.emit(1)
+    give(source, 1)
     assert clock.slowness == [1.5]
 
 
-def test_stream_reports_dawdlers_that_raise() -> None:
+def test_stream_reports_dawdlers_that_raise(give: Give) -> None:
     """An observer can be late and wrong."""
     source, clock = stream()
 
@@ -176,11 +191,11 @@ def test_stream_reports_dawdlers_that_raise() -> None:
         raise ValueError
 
     source.subscribe(late_and_wrong)
-    source.emit(1)
+    give(source, 1)
     assert (clock.slowness, len(clock.failures)) == ([3.0], 1)
 
 
-def test_stream_may_change_while_it_emits() -> None:
+def test_stream_may_change_while_it_emits(give: Give) -> None:
     """An observer may unsubscribe itself or subscribe others; they get the next value."""
     source, _ = stream()
     notes, joined = Notes(), Notes()
@@ -191,24 +206,22 @@ def test_stream_may_change_while_it_emits() -> None:
         source.subscribe(joined.observer())
 
     subscription = source.subscribe(once)
-    source.emit(1)
-    source.emit(2)
+    give(source, 1, 2)
     assert (notes.list, joined.list) == ([1], [2])
 
 
-def test_stream_works_with_operators() -> None:
+def test_stream_works_with_operators(give: Give) -> None:
     """It is an observable like others; ``take`` unsubscribes."""
     source, _ = stream()
     notes = Notes()
     source.pipe(ops.take(2), ops.map(str)).subscribe(notes.observer())
-    for value in (1, 2, 3):
-        source.emit(value)
+    give(source, 1, 2, 3)
     assert notes.list == ["1", "2", "completed"]
     assert not source.observed
 
 
 @pytest.mark.parametrize(("error", "end"), [(None, "completed"), (OSError("x"), "error x")])
-def test_stream_ends_once(error: Exception | None, end: str) -> None:
+def test_stream_ends_once(give: Give, error: Exception | None, end: str) -> None:
     """Only the first end counts, nothing comes after it, and nobody stays subscribed."""
     source, _ = stream()
     notes = Notes()
@@ -216,7 +229,7 @@ def test_stream_ends_once(error: Exception | None, end: str) -> None:
     source.finish(error)
     source.finish()
     source.finish(ValueError("late"))
-    source.emit(1)
+    give(source, 1)
     assert notes.list == [end]
     assert not source.observed
 
@@ -288,43 +301,42 @@ def keeping() -> tuple[Stream[Any], Keep]:
     return Stream(HookLock(), Clock(), keep), keep
 
 
-def test_stream_keeps_what_comes_before_the_first_observer() -> None:
+def test_stream_keeps_what_comes_before_the_first_observer(give: Give) -> None:
     """The first observer gets it, where values are emitted and before what comes later."""
     source, keep = keeping()
     notes, late = Notes(), Notes()
-    source.emit(1)
+    give(source, 1)
     source.subscribe(notes.observer())
     assert source.keeps
-    source.emit(2)
+    give(source, 2)
     assert notes.list == []
     for release in keep.releases:
         release(None)
     assert notes.list == [1, 2]
     assert not source.keeps
-    source.emit(3)
+    give(source, 3)
     source.subscribe(late.observer())
-    source.emit(4)
+    give(source, 4)
     assert (notes.list, late.list) == ([1, 2, 3, 4], [4])
     assert len(keep.releases) == 1
 
 
-def test_stream_that_nobody_observes_stops_keeping() -> None:
+def test_stream_that_nobody_observes_stops_keeping(give: Give) -> None:
     """Over the limit it lets everything go, and is a hot stream like any other."""
     source, _ = keeping()
-    for number in range(3):
-        source.emit(number)
+    give(source, 0, 1, 2)
     assert not source.keeps
     notes = Notes()
     source.subscribe(notes.observer())
-    source.emit(3)
+    give(source, 3)
     assert notes.list == [3]
 
 
-def test_stream_that_ends_gives_what_it_kept_first() -> None:
+def test_stream_that_ends_gives_what_it_kept_first(give: Give) -> None:
     """An end overtakes nothing: neither for who is waiting nor for who subscribes afterwards."""
     source, keep = keeping()
     notes = Notes()
-    source.emit(1)
+    give(source, 1)
     source.subscribe(notes.observer())
     source.finish()
     assert notes.list == [1, "completed"]
@@ -333,7 +345,7 @@ def test_stream_that_ends_gives_what_it_kept_first() -> None:
     assert notes.list == [1, "completed"]
 
     source, _ = keeping()
-    source.emit(1)
+    give(source, 1)
     source.finish(ValueError("over"))
     first, second = Notes(), Notes()
     source.subscribe(first.observer())

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from rxplus import (
     Address,
+    BatchReceiver,
     ClientEndpoint,
     CloseInfo,
     ConnectError,
@@ -278,6 +279,15 @@ class HidesForeignThreads(Mouth):
 
 
 # What is heard.
+
+
+@wrong_ear("data_in_batches_is_the_same")
+class GivesBatchesTwice(Ear):
+    def on_message(self, message: Payload) -> None:
+        if isinstance(self.receiver, BatchReceiver):
+            self.receiver.on_messages([message, message])
+        else:
+            self.receiver.on_message(message)
 
 
 @wrong_ear("data_full_duplex")

@@ -47,6 +47,8 @@ _SMALL_BINARY = tuple(bytes((0x82, length)) for length in range(126))
 _SMALL_TEXT_MASKED = tuple(bytes((0x81, 0x80 | length)) for length in range(126))
 _SMALL_BINARY_MASKED = tuple(bytes((0x82, 0x80 | length)) for length in range(126))
 
+_MASK = struct.Struct("4s")
+
 
 def _long_head(first: int, mask_bit: int, length: int) -> bytes:
     """Return the start of a frame whose length takes 2 or 8 bytes."""
@@ -96,8 +98,8 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
     parts: list[Piece] = []
     large = False
     # One draw for the batch: a system call per message would cost more than the rest.
-    masks = os.urandom(4 * len(messages))
-    for at, message in enumerate(messages):
+    masks = _MASK.iter_unpack(os.urandom(4 * len(messages)))
+    for message, (mask,) in zip(messages, masks, strict=True):
         if isinstance(message, str):
             data, first, small = message.encode(), 0x81, _SMALL_TEXT_MASKED
         elif isinstance(message, bytes):
@@ -105,13 +107,11 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
         else:
             raise _type_error(message)
         length = len(data)
-        mask = masks[4 * at : 4 * at + 4]
-        parts.append(small[length] if length < 126 else _long_head(first, 0x80, length))
-        parts.append(mask)
+        head = small[length] if length < 126 else _long_head(first, 0x80, length)
         if length < COPY_LIMIT:
-            parts.append(apply_mask(data, mask))
+            parts += (head, mask, apply_mask(data, mask))
         else:
-            parts.append((data, mask))
+            parts += (head, mask, (data, mask))
             large = True
     return joined(parts, large=large)
 

@@ -16,7 +16,7 @@ from websockets.frames import BINARY, CONT, TEXT, Close, CloseCode, Frame
 from websockets.protocol import CLOSING, OPEN, Event
 
 from rxplus.errors import ConnectionClosedError
-from rxplus.transport import CloseInfo
+from rxplus.transport import BatchReceiver, CloseInfo
 from rxplus.transports.websockets.frames import (
     COPY_LIMIT,
     Piece,
@@ -69,9 +69,11 @@ class Wire(Inbound):
 
     # Defaults on the class: an idle connection holds only what it needs.
 
-    # Who is told, and the same as a function while messages may go straight through.
+    # Who is told, and while messages may go straight through, the functions that take them: one
+    # at a time, and, if that is wanted, all that have arrived together.
     _receiver: Receiver | None = None
     _sink: Any = None
+    _batch_sink: Any = None
 
     # Messages that came while they could not be delivered.
     _kept: collections.deque[Payload] | None = None
@@ -133,6 +135,9 @@ class Wire(Inbound):
             self.deliver((message,))
 
     def deliver(self, messages: Sequence[Payload]) -> None:
+        if self._batch_sink is not None and self._sink is not None:
+            self._batch_sink(messages)
+            return
         for message in messages:
             # Looked at each time: who gets one may want no more.
             if self._sink is not None:
@@ -211,10 +216,12 @@ class Wire(Inbound):
         self._kept = None
         if self._info is not None:
             # Cleared first: it breaks the cycle with the session, and makes this the only time.
-            self._receiver = self._sink = None
+            self._receiver = self._sink = self._batch_sink = None
             receiver.on_closed(self._info)
         elif not self._reading_paused and not self._deaf:
             self._sink = receiver.on_message
+            if isinstance(receiver, BatchReceiver):
+                self._batch_sink = receiver.on_messages
             self.transport.resume_reading()
 
     # Writing
