@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -96,8 +97,14 @@ def _websocket_client(config: Config) -> Figures:
         return _timed(config.count(TRIPS, least=2), message, trip)
 
 
+def _fast(config: Config) -> Figures:
+    """As with ``rxplus[fast]``: components run on uvloop where it is installed."""
+    return _ours(True, replace(config, uvloop=True))
+
+
 _SHARED = "rxplus, shared loop"
 _APART = "rxplus, two loops"
+_FAST = "rxplus[fast], shared loop"
 
 BENCHMARKS = (
     Benchmark(
@@ -107,18 +114,22 @@ BENCHMARKS = (
             Contender("websockets", _plain),
             Contender(_SHARED, partial(_ours, True)),
             Contender(_APART, partial(_ours, False)),
+            Contender(_FAST, _fast),
             Contender("websockets.sync", _sync),
             Contender("websocket-client", _websocket_client),
         ),
         goals=(
             Goal(contender=_SHARED, figure="p50 us", limit=1.9, at_most=True),
             Goal(contender=_APART, figure="p50 us", limit=2.6, at_most=True),
-            Goal(
-                contender=_SHARED,
-                figure="p50 us",
-                limit=1.0,
-                at_most=True,
-                versus="websockets.sync",
+            *(
+                Goal(
+                    contender=name,
+                    figure="p50 us",
+                    limit=1.0,
+                    at_most=True,
+                    versus="websockets.sync",
+                )
+                for name in (_SHARED, _FAST)
             ),
             Goal(contender=_SHARED, figure="p99 us", limit=2.0, at_most=True),
         ),

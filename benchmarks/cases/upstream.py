@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,9 @@ __all__ = ["BENCHMARKS"]
 
 Work = tuple[int, int, int]
 """Size of a message in bytes, how many of them, and producers that share them."""
+
+
+_FAST = "rxplus[fast], picows, shared loop"
 
 
 def _message(work: Work) -> str | bytes:
@@ -83,6 +87,11 @@ def _ours(shared: bool, work: Work, config: Config) -> Figures:
     return _figures(watch, total, work)
 
 
+def _fast(work: Work, config: Config) -> Figures:
+    """As with ``rxplus[fast]`` and ``transport="picows"``."""
+    return _ours(True, work, replace(config, transport="picows", uvloop=True))
+
+
 def _blocking(
     pair: Callable[[blocking.Handler], Any], send: str, work: Work, config: Config
 ) -> Figures:
@@ -132,6 +141,7 @@ def _benchmark(
             Contender("websockets", partial(_plain, work)),
             Contender("rxplus, two loops", partial(_ours, False, work)),
             Contender("rxplus, shared loop", partial(_ours, True, work)),
+            Contender(_FAST, partial(_fast, work)),
             Contender("websockets.sync", partial(_blocking, blocking.pair, "send", work)),
             Contender("websocket-client", of_websocket_client),
         ),
@@ -146,9 +156,14 @@ def _faster(figure: str, limit: float) -> tuple[Goal, ...]:
 
 _WORDS = "client to server"
 
+_PICOWS = Goal(contender=_FAST, figure="msg/s", limit=5.0)
+
 BENCHMARKS = (
     _benchmark(
-        "upstream-64B", f"{_WORDS}, 64 B text, one thread", (64, 20_000, 1), _faster("msg/s", 1.5)
+        "upstream-64B",
+        f"{_WORDS}, 64 B text, one thread",
+        (64, 20_000, 1),
+        (*_faster("msg/s", 1.5), _PICOWS),
     ),
     _benchmark(
         "producers-8", f"{_WORDS}, 64 B text, 8 producers", (64, 20_000, 8), _faster("msg/s", 1.5)

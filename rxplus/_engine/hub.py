@@ -65,7 +65,7 @@ class Hub(Generic[T]):
         redeliver: how often a message is given again to a subscriber that raised.
 
     Raises:
-        TypeError: ``name`` or ``scheduler`` is of the wrong type.
+        TypeError: ``name``, ``scheduler`` or ``runtime`` is of the wrong type.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class Hub(Generic[T]):
             raise TypeError(f"name must be a str or None, got {name!r}")
         if not isinstance(scheduler, abc.SchedulerBase | None):
             raise TypeError(f"scheduler must be an Rx scheduler or None, got {scheduler!r}")
+        if isinstance(runtime, type) or not hasattr(runtime, "acquire"):
+            raise TypeError(f"runtime must be a Runtime or None, got {runtime!r}")
         self.kind = kind
         self.name = name
         self.runtime = runtime

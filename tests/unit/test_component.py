@@ -87,6 +87,8 @@ def test_component_has_a_name(make: Maker, world: World) -> None:
         ({"pingo": 1}, TypeError, "pingo"),
         ({"name": 5}, TypeError, "name must be a str"),
         ({"scheduler": EventLoopScheduler}, TypeError, "scheduler must be an Rx scheduler"),
+        ({"runtime": ThreadRuntime}, TypeError, "runtime must be a Runtime or None"),
+        ({"runtime": "threads"}, TypeError, "runtime must be a Runtime or None"),
         ({"datatype": "text"}, ValueError, "Unsupported datatype 'text'"),
     ],
 )
