@@ -61,6 +61,17 @@ class Store(Protocol):
         """Return the number of the message that was appended last; 0 before the first."""
         ...
 
+    def expired(self, stream: str) -> int:
+        """Return the number of the last message that has waited for longer than the store allows.
+
+        Of those before the first that has not, if there is one. They stay until they are
+        acknowledged.
+
+        Returns:
+            0 if there is none, or messages may wait for ever.
+        """
+        ...
+
     def streams(self) -> list[str]:
         """Return the names of all streams that exist, in no order."""
         ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 
 from rxplus_testing._rxplus import Lock, Payload, Stored, StoreError, StoreFullError
 
@@ -38,6 +39,7 @@ class MemoryStore:
 
     Args:
         max_messages: that may wait, in all streams together; ``None`` for any number.
+        max_age: seconds after which a message is :meth:`expired`; ``None`` for never.
         clock: seconds since the epoch.
         lock: what makes other threads wait; in a simulation, ``sim.runtime.lock()``.
 
@@ -49,11 +51,13 @@ class MemoryStore:
         self,
         *,
         max_messages: int | None = None,
+        max_age: float | None = None,
         clock: Callable[[], float] = time.time,
         lock: Lock | None = None,
     ) -> None:
         self.failure: StoreError | None = None
         self._max_messages = max_messages
+        self._max_age = max_age
         self._clock = clock
         self._lock: Lock = threading.Lock() if lock is None else lock
         # The thread that is in a transaction.
@@ -64,7 +68,12 @@ class MemoryStore:
     def reopen(self) -> MemoryStore:
         """Return a store with the same contents, as after a restart. This one is closed."""
         self._closed = True
-        store = MemoryStore(max_messages=self._max_messages, clock=self._clock, lock=self._lock)
+        store = MemoryStore(
+            max_messages=self._max_messages,
+            max_age=self._max_age,
+            clock=self._clock,
+            lock=self._lock,
+        )
         store._contents = self._contents  # noqa: SLF001, RUF100 - its own kind
         return store
 
@@ -109,6 +118,14 @@ class MemoryStore:
         """See :meth:`rxplus.Store.last`."""
         with self._turn():
             return self._contents.streams.get(stream, _Stream()).last
+
+    def expired(self, stream: str) -> int:
+        """See :meth:`rxplus.Store.expired`."""
+        since = -math.inf if self._max_age is None else self._clock() - self._max_age
+        with self._turn():
+            messages = self._contents.streams.get(stream, _Stream()).messages.values()
+            old = list(takewhile(lambda one: one.at < since, messages))
+            return old[-1].number if old else 0
 
     def streams(self) -> list[str]:
         """See :meth:`rxplus.Store.streams`."""
@@ -155,7 +172,7 @@ class MemoryStore:
     def _writing(self) -> Iterator[None]:
         with self._turn():
             if self.failure is not None:
-                raise self.failure
+                raise self.failure.with_traceback(None)
             yield
 
     @contextmanager

@@ -55,6 +55,10 @@ class StoreContract:
         """Open one with this limit; ``None`` if such a store has none."""
         return None
 
+    def open_aging(self, max_age: float, clock: Callable[[], float]) -> Store | None:
+        """Open one whose messages expire, by this clock; ``None`` if such a store has no limit."""
+        return None
+
     @contextmanager
     def opened(self) -> Iterator[Store]:
         """Open the store for a while."""
@@ -202,6 +206,56 @@ class StoreContract:
             assert sorted(store.streams()) == sorted(kept)
             assert [store.pending(name)[0].payload for name in kept] == [one[1:] for one in kept]
 
+    # Age.
+
+    def test_expired_without_a_limit(self) -> None:
+        """Without a limit nothing is ever too old."""
+        with self.opened() as store:
+            store.append("s", ["a"])
+            assert store.expired("s") == 0
+            assert store.expired("never there") == 0
+
+    def test_expired_tells_and_keeps(self) -> None:
+        """Messages that are too old are named, a stream at a time, until they are acknowledged."""
+        now = [100.0]
+        store = self.open_aging(25.0, lambda: now[0])
+        if store is None:
+            return
+        store.append("s", ["100", "100"])
+        now[0] = 110.0
+        store.append("t", ["110"])
+        now[0] = 120.0
+        store.append("s", ["120"])
+        assert (store.expired("s"), store.expired("t")) == (0, 0)
+        now[0] = 126.0
+        assert (store.expired("s"), store.expired("t")) == (2, 0)
+        assert self.numbers(store) == [1, 2, 3]
+        store.acknowledge("s", 1)
+        assert store.expired("s") == 2
+        store.acknowledge("s", 2)
+        assert store.expired("s") == 0
+        now[0] = 146.0
+        assert (store.expired("s"), store.expired("t")) == (3, 1)
+        store.acknowledge("s", 3)
+        assert store.expired("s") == 0
+        assert store.expired("never there") == 0
+        store.close()
+
+    def test_expired_when_a_clock_goes_back(self) -> None:
+        """Only messages before the first young one expire: those that go, go in order."""
+        now = [500.0]
+        store = self.open_aging(50.0, lambda: now[0])
+        if store is None:
+            return
+        store.append("s", ["500"])
+        now[0] = 100.0
+        store.append("s", ["100"])
+        now[0] = 520.0
+        assert store.expired("s") == 0
+        store.acknowledge("s", 1)
+        assert store.expired("s") == 2
+        store.close()
+
     # Values.
 
     def test_save_keeps_values(self) -> None:
@@ -336,6 +390,7 @@ class StoreContract:
         refuses(StoreError, store.pending, "s")
         refuses(StoreError, store.acknowledge, "s", 1)
         refuses(StoreError, store.last, "s")
+        refuses(StoreError, store.expired, "s")
         refuses(StoreError, store.streams)
         refuses(StoreError, store.drop, "s")
         refuses(StoreError, store.load, "k")

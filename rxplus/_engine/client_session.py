@@ -10,9 +10,10 @@ from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Source
 from rxplus._core.protocol.conversation import ClientConversation, Effect, Stage
 from rxplus._core.protocol.replay import Replay
-from rxplus._engine.durable import Archive, StoredOutgoing
+from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
+from rxplus._engine.stored import StoredOutgoing
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
 from rxplus.errors import ProtocolViolationError, SessionTakenError
@@ -47,13 +48,11 @@ class ClientSession(ReliableSession):
     def start(self, *, trusted: bool) -> None:
         super().start(trusted=trusted)
         hello = self.conversation.connect()
-        if self._archive is not None:
-            self._archive.note(self.conversation)
-        self.say(hello)
+        if self._note():
+            self.say(hello)
 
     def _follow(self, effect: Effect) -> None:
         super()._follow(effect)
-        self._hub.lose_span(self._path, LossReason.SESSION_LOST, effect.lost)
         if effect.opened:
             self._on_open(effect.resumed)
         if effect.away is not None:
@@ -88,7 +87,7 @@ class Continuity:
             self._conversation = ClientConversation(Replay(source, delivery), delivery)
         else:
             self._archive = Archive(hub, delivery.store, f"client {path}")
-            self.stored = StoredOutgoing(hub, self._archive, delivery, on_ready)
+            self.stored = StoredOutgoing(hub, self._archive, path, delivery, on_ready)
             self._archive.claim()
             self._conversation = ClientConversation(
                 self.stored,
@@ -135,6 +134,8 @@ class Continuity:
             on_away=on_away,
             on_end=on_end,
         )
+        if self._archive is not None:
+            self._archive.put_off = self._session.put_off
         return self._session
 
     def disconnect(self, info: CloseInfo) -> Exception | None:

@@ -336,6 +336,10 @@ class Hub(Generic[T]):
 
     def _hear(self) -> None:
         self.heard = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Make the calls of :meth:`when_heard` now, in order. Loop thread."""
         calls, self._when_heard = self._when_heard, {}
         for call in calls:
             call()

@@ -13,11 +13,12 @@ from rxplus._core.protocol.conversation import ServerConversation, Stage
 from rxplus._core.protocol.replay import Replay
 from rxplus._core.routing import Channel
 from rxplus._engine.absent import ABSENT, AbsentConnection
-from rxplus._engine.durable import Archive, Archives, StoredOutgoing
+from rxplus._engine.durable import Archive, Archives
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
 from rxplus._engine.session import Outlet
+from rxplus._engine.stored import StoredOutgoing
 from rxplus.delivery import Delivery
 from rxplus.errors import ComponentClosedError
 from rxplus.transport import CloseInfo, Connection, Payload
@@ -59,7 +60,7 @@ class SessionMember(Member):
         if archive is None:
             self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
         else:
-            self.stored = StoredOutgoing(hub, archive, delivery, self._pump)
+            self.stored = StoredOutgoing(hub, archive, channel.path, delivery, self._pump)
             self.conversation = ServerConversation(
                 self.stored,
                 delivery,
@@ -132,6 +133,8 @@ class ServerSession(ReliableSession):
         self.conversation.stage = Stage.GREETING
         self.source = member.conversation.outgoing
         self._archive = member.archive
+        if member.archive is not None:
+            member.archive.put_off = self.put_off
         self.give(member.give)
 
     def _take(self, control: Control) -> None:
@@ -312,10 +315,10 @@ class Reception:
         if member is not None and not member.conversation.fits(hello):
             self.end(member, LossReason.SESSION_LOST)
             member = None
+        if member is None and not self._begin(session):
+            return False
         del self._strangers[session]
-        if member is None:
-            self._begin(newcomer)
-        else:
+        if member is not None:
             self._detach(member)
         session.belong_to(member or newcomer)
         return True
@@ -327,14 +330,20 @@ class Reception:
             return None
         return member if member.channel.path == newcomer.channel.path else None
 
-    def _begin(self, member: SessionMember) -> None:
-        most = self._hub.limits.max_connections
-        if most is not None and len(self._members) >= most:
-            self._make_room()
+    def _begin(self, session: ServerSession) -> bool:
+        """Begin a session with a stranger. Returns whether it could be kept."""
+        member = session.member
         if member.archive is not None:
             member.archive.record.path = member.channel.path
             member.archive.record.user = member.user
+            member.archive.put_off = session.put_off
+            if not member.archive.note(member.conversation):
+                return False
+        most = self._hub.limits.max_connections
+        if most is not None and len(self._members) >= most:
+            self._make_room()
         self._register(member)
+        return True
 
     def _register(self, member: SessionMember) -> None:
         self._members[member.token] = member

@@ -5,33 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from rxplus._core.losses import LossReason
-from rxplus._core.protocol.control import ESCAPE, Ack, Control, Sync, decode, encode, escaped
+from rxplus._core.protocol.control import ESCAPE, Control, Sync, decode, escaped
 from rxplus._core.protocol.conversation import Conversation, Effect
 from rxplus._core.protocol.receipt import Receipt
 from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
-from rxplus._engine.notify import Direct
-from rxplus._engine.session import Session
+from rxplus._engine.numbered import NumberedSession
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
-from rxplus.errors import ConnectionClosedError, ProtocolViolationError
+from rxplus.errors import ProtocolViolationError, StoreFullError
 from rxplus.transport import CloseInfo, Connection, Payload
 
 __all__ = ["LATE", "SUPERSEDED", "VIOLATION", "ReliableSession"]
 
+FULL = 1013
+"""Close code: try again later, the store has no room."""
 VIOLATION = 4400
 """Close code: the peer broke the protocol."""
 LATE = 4408
 """Close code: no greeting came in time."""
 SUPERSEDED = 4409
 """Close code: another connection has taken the session over."""
-
-
-_Held: TypeAlias = tuple[Payload, int, Callable[[int], None]]
-"""A message, its number, and what hears that subscribers are done with it."""
 
 
 class _NoReceipt(Receipt):
@@ -42,8 +39,8 @@ class _NoReceipt(Receipt):
         return 0
 
 
-class ReliableSession(Session):
-    """A :class:`Session` whose messages are numbered, acknowledged and sent again.
+class ReliableSession(NumberedSession):
+    """A session whose messages are numbered, acknowledged and sent again.
 
     There is one per connection; what outlives it is the conversation.
 
@@ -61,25 +58,7 @@ class ReliableSession(Session):
         on_end: hears once how the connection ended.
     """
 
-    __slots__ = (
-        "_ack_called",
-        "_ack_delay",
-        "_ack_timer",
-        "_after",
-        "_archive",
-        "_audience",
-        "_call_ack",
-        "_closing",
-        "_done",
-        "_greeting_timer",
-        "_held",
-        "_number",
-        "_path",
-        "_receipt",
-        "_straight",
-        "conversation",
-        "violation",
-    )
+    __slots__ = ("_closing", "_greeting_timer", "conversation", "violation")
 
     def __init__(
         self,
@@ -96,27 +75,20 @@ class ReliableSession(Session):
         on_end: Callable[[CloseInfo], None],
     ) -> None:
         super().__init__(
-            connection, datatype, conversation.outgoing, hub, deliver=give, on_end=on_end
+            connection,
+            datatype,
+            conversation.outgoing,
+            hub,
+            receipt=conversation.incoming,
+            delivery=delivery,
+            path=path,
+            give=give,
+            audience=audience,
+            archive=archive,
+            on_end=on_end,
         )
         self.conversation = conversation
         self.violation: ProtocolViolationError | None = None
-        self._use(conversation.incoming)
-        self._path = path
-        self._audience = audience
-        self._after = audience.deliver
-        self._archive = archive
-        # What arrives before anybody has subscribed.
-        self._held: list[_Held] | None = None
-        if not audience.heard:
-            self._held = []
-            audience.when_heard(self._let_go)
-        self.give(give)
-        self._ack_delay = delivery.ack_delay
-        self._ack_timer: asyncio.TimerHandle | None = None
-        # Subscribers may run on a thread of their own, and acknowledge from there.
-        direct = isinstance(audience.deliver, Direct)
-        self._call_ack = self._ack if direct else self._call_ack_on_loop
-        self._ack_called = False
         self._greeting_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -126,68 +98,7 @@ class ReliableSession(Session):
             self._greeting_timer = self._hub.lease.loop.call_later(timeout, self._greeting_is_late)
         super().start(trusted=trusted)
 
-    # ── in ────────────────────────────────────────────────────────────────────────────────
-
-    def on_message(self, message: Payload) -> None:
-        if isinstance(message, str) and message.startswith(ESCAPE):
-            if not message.startswith(ESCAPE, 1):
-                self._on_control(message)
-                return
-            message = message[1:]
-        receipt = self._receipt
-        try:
-            number = receipt.accept(len(message))
-        except ProtocolViolationError as exc:
-            self.refuse(exc)
-            return
-        if number and self._straight:
-            # Most messages: subscribers are done with them when this returns.
-            Session.on_message(self, message)
-            receipt.processed = number
-            if number >= receipt.due_at:
-                self._ack()
-            elif self._ack_timer is None:
-                self._start_ack_timer()
-        elif number:
-            self._on_numbered(message, number)
-
-    def _on_numbered(self, message: Payload, number: int) -> None:
-        if self._held is None:
-            self._pass_on(message, number, self._done)
-        else:
-            self._hold(self._held, message, number)
-
-    def give(self, give: Callable[[Any], None]) -> None:
-        """Say what gives a value to subscribers."""
-        archive, scheduled = self._archive, not isinstance(self._audience.deliver, Direct)
-        self._straight = archive is None and not scheduled and self._held is None
-        if archive is None or (scheduled and self._audience is not self._hub):
-            # Subscribers of a group that has a scheduler run too late for a transaction here.
-            self._deliver = self._hub.into(give)
-            return
-        run = archive.giving(give)
-        self._deliver = lambda value: self._after(run, (value, self._number))
-
-    def _hold(self, held: list[_Held], message: Payload, number: int) -> None:
-        """Keep a message until somebody has subscribed, or it seems that nobody will."""
-        held.append((message, number, self._done))
-        if not self._audience.may_keep(len(held)):
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Go on with what was held."""
-        held, self._held = self._held, None
-        self._audience.never_mind(self._let_go)
-        self._straight = self._archive is None and isinstance(self._audience.deliver, Direct)
-        for message, number, done in held or ():
-            self._pass_on(message, number, done)
-
-    def _pass_on(self, message: Payload, number: int, done: Callable[[int], None]) -> None:
-        self._number = number
-        Session.on_message(self, message)
-        self._after(done, number)
-        if self._ack_timer is None:
-            self._start_ack_timer()
+    # ── control messages ──────────────────────────────────────────────────────────────────
 
     def _on_control(self, message: str) -> None:
         if self._closing is not None:
@@ -202,57 +113,29 @@ class ReliableSession(Session):
     def _take(self, control: Control) -> None:
         """Have the conversation take a control message, and do what follows from it."""
         effect = self.conversation.receive(control)
-        if effect.opened and self._archive is not None:
-            self._archive.note(self.conversation)  # before the peer can rely on it
+        self._hub.lose_span(self._path, LossReason.SESSION_LOST, effect.lost)
+        if effect.opened and not self._note():  # before the peer can rely on it
+            self.conversation.disconnect()  # or messages would be sent all the same
+            return
         self.say(*effect.reply)
         self._follow(effect)
         self.pump()
         self._progress.send()
 
+    def _note(self) -> bool:
+        """Keep the session as it is now. Returns whether to go on."""
+        return self._archive is None or self._archive.note(self.conversation)
+
     def _follow(self, effect: Effect) -> None:
         if effect.opened:
-            self._use(self.conversation.incoming)
+            self._receipt = receipt = self.conversation.incoming
             self._stop_greeting_timer()
-            if self._receipt.owes:
+            if receipt.unkept:
+                self._after(self._processed, (receipt, receipt.unkept))
+            if receipt.owes:
                 self._ack_late()
         if effect.withdrawn is not None:
-            self._hub.lose_span(self._path, LossReason.WITHDRAWN, effect.withdrawn)
-            self._after(self._done, effect.withdrawn.last)
-
-    def _use(self, receipt: Receipt) -> None:
-        self._receipt = receipt
-        # With the receipt that the message belongs to: subscribers may be done with it when
-        # this connection, or even the session, is no more.
-        self._done = partial(self._processed, receipt)
-
-    # ── acknowledging ─────────────────────────────────────────────────────────────────────
-
-    def _processed(self, receipt: Receipt, number: int) -> None:
-        """Hear that subscribers are done with a message. On whichever thread they run."""
-        receipt.processed = number
-        if self._archive is not None:
-            self._archive.note_processed(number)
-        if number >= receipt.due_at:
-            self._call_ack()
-
-    def _call_ack_on_loop(self) -> None:
-        if not self._ack_called:
-            self._ack_called = True
-            self._hub.lease.call_soon(self._ack)
-
-    def _ack(self) -> None:
-        self._ack_called = False
-        if self.end is None and self._receipt.processed > self._receipt.acked:
-            self.say(Ack(self._receipt.acknowledge()))
-
-    def _ack_late(self) -> None:
-        self._ack_timer = None
-        self._ack()
-        if self.end is None and self._receipt.owes:
-            self._start_ack_timer()
-
-    def _start_ack_timer(self) -> None:
-        self._ack_timer = self._hub.lease.loop.call_later(self._ack_delay, self._ack_late)
+            self._hold(partial(self._withdraw, self._receipt, effect.withdrawn))
 
     # ── out ───────────────────────────────────────────────────────────────────────────────
 
@@ -268,15 +151,6 @@ class ReliableSession(Session):
             for payload, _ in parcels
         ]
 
-    def say(self, *controls: Control) -> None:
-        """Send control messages. What is not sent is said anew on the next connection."""
-        if not controls or (self._archive is not None and self._archive.failed):
-            return  # nor is what the store does not have: the peer would rely on it
-        try:
-            self.connection.send([encode(control) for control in controls])
-        except ConnectionClosedError:
-            pass  # on_closed() follows
-
     # ── end ───────────────────────────────────────────────────────────────────────────────
 
     async def drained(self) -> None:
@@ -290,23 +164,25 @@ class ReliableSession(Session):
         self._ack()
 
     def refuse(self, error: ProtocolViolationError) -> None:
-        """End the connection, since the peer broke the protocol."""
         self.violation = error
         self.finish(VIOLATION, str(error))
 
+    def put_off(self, error: StoreFullError) -> None:
+        """Close the connection: on the next one there may be room again in the store."""
+        if self._closing is None:
+            note = f"what arrives on {self._path} cannot be kept"
+            self._hub.report(error, note, path=self._path)
+            self.finish(FULL, "the store is full")
+
     def finish(self, code: int, reason: str) -> None:
         """Close the connection. What still arrives on it is void. Does not wait."""
-        self._use(_NoReceipt(_ANY))
+        self._receipt = _NoReceipt(_ANY)
         if self._closing is None:
             self._stop_greeting_timer()
             self._closing = self._hub.lease.loop.create_task(self.connection.close(code, reason))
 
     def on_closed(self, info: CloseInfo) -> None:
         self._stop_greeting_timer()
-        if self._ack_timer is not None:
-            self._ack_timer.cancel()
-        if not self._held:
-            self._audience.never_mind(self._let_go)
         super().on_closed(info)
 
     def _greeting_is_late(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rxplus.errors import StoreDamagedError, StoreError, StoreFullError
 
-__all__ = ["damaged", "translated"]
+__all__ = ["damaged", "is_full", "translated"]
 
 _PRIMARY = 0xFF
 """The bits of an extended result code that say what it is a kind of."""
@@ -44,11 +44,20 @@ def translated(path: Path) -> Iterator[None]:
         raise damaged(path, str(exc.object)) from exc
 
 
+def is_full(exc: sqlite3.Error | None) -> bool:
+    """Tell whether the disk had no room."""
+    return exc is not None and _code(exc) == sqlite3.SQLITE_FULL
+
+
+def _code(exc: sqlite3.Error) -> int:
+    # Errors that the sqlite3 module makes itself have none.
+    code: int = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & _PRIMARY
+
+
 def _translate(exc: sqlite3.Error, path: Path) -> StoreError:
-    # Errors that the sqlite3 module makes itself have no code.
-    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
-    name = getattr(exc, "sqlite_errorname", type(exc).__name__)
-    if code == sqlite3.SQLITE_FULL:
+    code, name = _code(exc), getattr(exc, "sqlite_errorname", type(exc).__name__)
+    if is_full(exc):
         return StoreFullError(f"store {str(path)!r} has no room: the disk is full ({exc})")
     if code in _DAMAGED:
         return damaged(path, str(exc))

@@ -14,7 +14,7 @@ from typing import Any
 
 from rxplus.errors import StoreError, StoreFullError
 from rxplus.store import Stored
-from rxplus.stores._errors import damaged
+from rxplus.stores._errors import damaged, is_full
 from rxplus.transport import Payload
 
 __all__ = [
@@ -141,6 +141,7 @@ class Tables:
         self._bytes = 0
         self._stale = True
         self._open = False
+        self._undone_by: sqlite3.Error | None = None
         # Streams that have to be written before the commit.
         self._changed: dict[str, Stream] = {}
 
@@ -150,6 +151,7 @@ class Tables:
     def transaction(self) -> Iterator[None]:
         """Commit at the end, or roll back and raise."""
         self.refresh()
+        self._undone_by = None
         self._execute("BEGIN IMMEDIATE")
         self._open = True
         try:
@@ -176,14 +178,18 @@ class Tables:
         self._check_open()
         try:
             yield
-        except sqlite3.Error:
+        except sqlite3.Error as exc:
+            self._undone_by = exc
             self._roll_back()
             raise
 
     def _check_open(self) -> None:
         if not self._connection.in_transaction:
-            raise StoreError(
-                f"store {str(self._path)!r}: an earlier failure has undone the transaction"
+            # A full disk stays one, also for who hears of it only now.
+            kind = StoreFullError if is_full(self._undone_by) else StoreError
+            raise kind(
+                f"store {str(self._path)!r}: an earlier failure has undone the transaction "
+                f"({self._undone_by})"
             )
 
     def _roll_back(self) -> None:
@@ -370,15 +376,21 @@ class Tables:
             del self._streams[name]
             self._changed.pop(name, None)
 
-    def first_after(self, name: str, at: float) -> int:
-        """Return the number of the first message appended at this time or later."""
-        stream = self._streams[name]
-        span = (stream.message_id(stream.acknowledged), stream.message_id(stream.last))
+    def last_before(self, name: str, after: int, at: float) -> int:
+        """Return the number of the last message before the first that is not older than ``at``.
+
+        Of those above ``after``; 0 if there is none.
+        """
+        stream = self._streams.get(name)
+        if stream is None:
+            return 0
+        start = max(after, stream.acknowledged)
         found = self._execute(
             "SELECT id FROM messages WHERE id > ? AND id <= ? AND at >= ? ORDER BY id LIMIT 1",
-            (*span, at),
+            (stream.message_id(start), stream.message_id(stream.last), at),
         ).fetchone()
-        return stream.last + 1 if found is None else int(found[0]) - stream.message_id(0)
+        last = stream.last if found is None else int(found[0]) - stream.message_id(0) - 1
+        return last if last > start else 0
 
     # Values.
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from rxplus.errors import StoreError
 from rxplus.store import Stored
@@ -20,20 +20,9 @@ from rxplus.stores._lock import FileLock
 from rxplus.stores._tables import Limits, Tables, encode
 from rxplus.transport import Payload
 
-__all__ = ["Expired", "SQLiteStore"]
+__all__ = ["SQLiteStore"]
 
 MIB = 2**20
-
-
-class Expired(NamedTuple):
-    """Messages of a stream that have waited for too long."""
-
-    stream: str
-    """Its name."""
-    first: int
-    """Number of the first of them."""
-    last: int
-    """Number of the last of them."""
 
 
 class SQLiteStore:
@@ -50,7 +39,8 @@ class SQLiteStore:
         max_messages: that may wait, in all streams together.
         max_bytes: of payload that may wait, in all streams together. A single message of any
             size fits an empty store.
-        max_age: seconds after which a message is :meth:`expired`; ``None`` for never.
+        max_age: seconds after which a message is :meth:`expired`; ``None`` for never. Durable
+            delivery gives such messages up when a connection opens.
         synchronous: what a loss of power (or of the operating system) may take with it.
             ``"normal"``: what was written last, a few seconds or so. ``"full"``: nothing that a
             call has returned for, except acknowledgements, whose messages would be sent again;
@@ -154,6 +144,18 @@ class SQLiteStore:
         with self._usable():
             return self._committer.read(read)
 
+    def expired(self, stream: str) -> int:
+        """See :meth:`rxplus.Store.expired`."""
+
+        def read() -> int:
+            start = self._committer.acknowledged(stream)
+            return self._tables.last_before(stream, start, since)
+
+        since = -math.inf if self._max_age is None else self._clock() - self._max_age
+
+        with self._usable():
+            return self._committer.read(read)
+
     def streams(self) -> list[str]:
         """See :meth:`rxplus.Store.streams`."""
         with self._usable():
@@ -177,26 +179,6 @@ class SQLiteStore:
         """See :meth:`rxplus.Store.save`."""
         with self._usable():
             self._committer.run(lambda: self._tables.save(key, value))
-
-    def expired(self) -> list[Expired]:
-        """Return what has waited for longer than ``max_age``.
-
-        It stays there until it is acknowledged: nothing disappears before somebody has been told.
-        """
-        if self._max_age is None:
-            return []
-        since = self._clock() - self._max_age
-        with self._usable():
-            return self._committer.read(lambda: list(self._expired(since)))
-
-    def _expired(self, since: float) -> Iterator[Expired]:
-        for name in self._tables.streams():
-            found = self._tables.stream(name)
-            assert found is not None
-            first = max(found.acknowledged, self._committer.acknowledged(name)) + 1
-            last = self._tables.first_after(name, since) - 1
-            if first <= last:
-                yield Expired(name, first, last)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

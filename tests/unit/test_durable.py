@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from machine import PORT, SOON, Machine
 from sessions import Hand, hello
 from world import World, tagged
 
 from rxplus import (
     ComponentClosedError,
-    Delivery,
     Loss,
     LossReason,
-    Retry,
     RxException,
-    RxWSClient,
-    RxWSServer,
     StoreDamagedError,
     StoreError,
     StoreFullError,
@@ -25,59 +22,6 @@ from rxplus import (
 from rxplus._core.protocol.control import Ack, Seq, Welcome
 from rxplus._engine.reception import SessionMember
 from rxplus.transport import CloseInfo, Payload
-from rxplus_testing import MemoryStore
-
-PORT = 4321
-SOON = Retry(initial=0.1, jitter=0.0)
-
-
-class Machine:
-    """A place where a component runs, is killed, and runs again, with what its store has."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.store = MemoryStore(lock=world.sim.runtime.lock(), clock=lambda: world.sim.now)
-        self.seen: list[Any] = []
-        self.losses: list[Loss] = []
-        self.part: Any = None
-
-    def delivery(self, **options: Any) -> Delivery:
-        """Make the level."""
-        return Delivery.durable(self.store, **options)
-
-    def run(self, part: Any) -> None:
-        """Run something, and hear what it says."""
-        self.part = part
-        part.losses.subscribe(self.losses.append)
-        part.subscribe(self._take)
-
-    def _take(self, value: Any) -> None:
-        """Write down what arrives, in the store: so it is undone when the process is killed."""
-        self.store.append("seen", [str(getattr(value, "data", value))])
-
-    def serve(self, **options: Any) -> RxWSServer:
-        """Run a server."""
-        self.run(self.world.server(PORT, delivery=self.delivery(**options)))
-        server: RxWSServer = self.part
-        return server
-
-    def connect(self, path: str = "/a", **options: Any) -> RxWSClient:
-        """Run a client."""
-        self.run(self.world.client(PORT, path, delivery=self.delivery(**options), retry=SOON))
-        client: RxWSClient = self.part
-        return client
-
-    def kill(self) -> None:
-        """Kill it: nothing that it does from now on reaches the store."""
-        self.store = self.store.reopen()
-        if isinstance(self.part, RxWSServer):
-            self.world.sim.net.crash(PORT)
-        self.part.close(0)
-
-    @property
-    def received(self) -> list[str]:
-        """What it has dealt with, in all its lives."""
-        return [str(one.payload) for one in self.store.pending("seen", limit=1_000_000)]
 
 
 @pytest.fixture
@@ -643,10 +587,10 @@ def test_durable_message_of_a_session_that_is_over_leaves_nothing(
     assert isinstance(member, SessionMember)
     assert member.archive is not None
     given: list[str] = []
-    give = member.archive.giving(given.append)
+    settle, receipt = member.archive.settle, member.conversation.incoming
     server.peers[0].close()
     world.settle()
-    world.on_loop(lambda: give(("late", 1)))
+    world.on_loop(lambda: settle(receipt, 1, 1, lambda: given.append("late")))
     assert given == ["late"]
     assert far.store.load(f"rxplus in server {member.token}") is None
     close(far)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ class TestSQLiteStore(StoreContract):
         """Open it with a limit."""
         return SQLiteStore(self.path, max_messages=max_messages)
 
+    def open_aging(self, max_age: float, clock: Callable[[], float]) -> Store:
+        """Open it with a limit of age."""
+        return SQLiteStore(self.path, max_age=max_age, clock=clock)
+
 
 class TestFullSyncSQLiteStore(TestSQLiteStore):
     """The same when each commit waits for the disk."""
@@ -55,6 +60,10 @@ class TestMemoryStore(StoreContract):
         """Open one with a limit."""
         return MemoryStore(max_messages=max_messages)
 
+    def open_aging(self, max_age: float, clock: Callable[[], float]) -> Store:
+        """Open one with a limit of age."""
+        return MemoryStore(max_age=max_age, clock=clock)
+
 
 def test_contract_needs_a_store() -> None:
     """A contract that was not told how to open a store says so; limits need not be there."""
@@ -62,6 +71,9 @@ def test_contract_needs_a_store() -> None:
     assert StoreContract().open_limited(1) is None
     StoreContract().test_full_store_refuses_all_or_nothing()
     StoreContract().test_full_store_within_a_transaction()
+    assert StoreContract().open_aging(1.0, lambda: 0.0) is None
+    StoreContract().test_expired_tells_and_keeps()
+    StoreContract().test_expired_when_a_clock_goes_back()
 
 
 def test_contract_raises_what_a_thread_raised() -> None:

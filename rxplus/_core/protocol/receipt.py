@@ -28,6 +28,7 @@ class Receipt:
         "due_at",
         "processed",
         "received",
+        "unkept",
     )
 
     def __init__(self, delivery: Delivery, received: int = 0) -> None:
@@ -41,7 +42,11 @@ class Receipt:
         self.received = received
         """Number of the last message that arrived."""
         self.processed = received
-        """Number of the last one that subscribers are done with."""
+        """Number of the last one that subscribers are done with, and that is safe if it has to be.
+
+        Once there are messages, only the subscribers' thread sets it."""
+        self.unkept = 0
+        """Number of the last one that they are done with, if it could not be made safe."""
         self.acked = 0
         """Number that was acknowledged last on this connection.
 
@@ -94,6 +99,11 @@ class Receipt:
             raise ProtocolViolationError("a message came before the number of the first")
         self._skip -= 1
         return 0
+
+    def rewind(self) -> None:
+        """Have what subscribers are not done with come again, on the next connection."""
+        self.received = self.processed
+        self._unacked_bytes = 0
 
     @property
     def owes(self) -> bool:

@@ -18,6 +18,8 @@ class Record:
         token: names it; ``None`` while there is none.
         epoch: of the last connection.
         base: number, in the store's stream, of the message before the session's first.
+        given_up: number, in the stream, of the last message that was given up.
+        given_up_after: the same of the message before the first of those.
         path: of a server's peer.
         user: of a server's peer.
     """
@@ -25,6 +27,8 @@ class Record:
     token: str | None = None
     epoch: int = 0
     base: int = 0
+    given_up: int = 0
+    given_up_after: int = 0
     path: str = ""
     user: str | None = None
 
