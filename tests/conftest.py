@@ -31,14 +31,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Have CI fail where a test would be skipped: it has every tool, or nobody would notice.
+    """Have CI fail where a test would be skipped for want of a tool, or nobody would notice.
 
-    What an interpreter lacks cannot be mended. Those reasons begin with "this Python".
+    What an interpreter lacks cannot be mended, nor what a machine's kernel does not let us do.
+    Those reasons begin with "this Python" or "this machine", and are in the summary.
     """
     report = yield
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(getattr(call.excinfo and call.excinfo.value, "msg", ""))
-        if not reason.startswith("this Python"):
+        if not reason.startswith(("this Python", "this machine")):
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} may not be skipped where CI is set: {reason}"
     return report

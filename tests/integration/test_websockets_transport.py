@@ -1229,7 +1229,7 @@ class TestListen(Bench):
             try:
                 socket.create_server(("::1", 0), family=socket.AF_INET6).close()
             except OSError:
-                pytest.skip("no IPv6 here")
+                pytest.skip("this machine has no IPv6")
 
         async def body() -> None:
             async with self.site() as site:
