@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import traceback
 from typing import Any
 
@@ -17,6 +18,13 @@ _FROZEN_AT_START = gc.get_freeze_count()
 """Python 3.12 freezes a few hundred objects by itself."""
 
 
+_TURNS_TO_FULL = 100
+"""A full collection now and then: what a simulation leaves is older than the next one, which does
+not look at it, and by collecting at its end keeps Python from doing so by itself."""
+
+_turn = itertools.count(1)
+
+
 class Collector:
     """Finds the garbage that was made since, and does not look at anything older.
 
@@ -25,6 +33,8 @@ class Collector:
     """
 
     def __init__(self) -> None:
+        if next(_turn) % _TURNS_TO_FULL == 0:
+            gc.collect()
         # A simulation within another, or somebody else, has frozen more already.
         self._froze = gc.get_freeze_count() <= _FROZEN_AT_START
         if self._froze:
