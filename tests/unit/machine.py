@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from world import World
+from world import World, tagged
 
 from rxplus import Delivery, Loss, Retry, RxException, RxWSClient, RxWSServer
 from rxplus_testing import MemoryStore
 
-__all__ = ["PORT", "SOON", "Machine"]
+__all__ = ["PORT", "SOON", "Machine", "close", "send"]
 
 PORT = 4321
 SOON = Retry(initial=0.1, jitter=0.0)
@@ -80,3 +80,16 @@ class Machine:
     def received(self) -> list[str]:
         """What it has dealt with, in all its lives."""
         return [str(one.payload) for one in self.store.pending("seen", limit=1_000_000)]
+
+
+def send(machine: Machine, *messages: str) -> None:
+    """Send messages to the path, or from it."""
+    for message in messages:
+        server = isinstance(machine.part, RxWSServer)
+        machine.part.on_next(tagged("/a", message)[0] if server else message)
+
+
+def close(*machines: Machine) -> None:
+    """Close what runs."""
+    for machine in machines:
+        machine.part.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machine import PORT, SOON, Machine
+from machine import PORT, SOON, Machine, close
 from sessions import Hand, hello
 from world import World, tagged
 
@@ -34,12 +34,6 @@ def near(world: World) -> Machine:
 def far(world: World) -> Machine:
     """The machine of a server."""
     return Machine(world)
-
-
-def close(*machines: Machine) -> None:
-    """Close what runs."""
-    for machine in machines:
-        machine.part.close()
 
 
 # ── what survives ─────────────────────────────────────────────────────────────────────────

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machine import PORT, Machine
+from machine import PORT, Machine, send
 from sessions import Hand, hello
 from world import World, tagged
 
-from rxplus import Loss, LossReason, RxWSServer, StoreError
+from rxplus import Loss, LossReason, StoreError
 from rxplus._core.protocol.control import Ack, Control, Seq, Welcome
 from rxplus_testing import MemoryStore
 
@@ -32,13 +32,6 @@ def near(world: World) -> Machine:
 def far(world: World) -> Machine:
     """The machine of a server."""
     return aging(world)
-
-
-def send(machine: Machine, *messages: str) -> None:
-    """Send messages to the path, or from it."""
-    for message in messages:
-        server = isinstance(machine.part, RxWSServer)
-        machine.part.on_next(tagged("/a", message)[0] if server else message)
 
 
 @pytest.mark.parametrize("scheduled", [False, True])

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from machine import PORT, SOON, Machine
+from machine import PORT, SOON, Machine, close, send
 from sessions import Hand, hello
 from world import World, tagged
 
-from rxplus import ConnectionState, Loss, LossReason, RxWSServer, StoreError, StoreFullError
+from rxplus import ConnectionState, Loss, LossReason, StoreError, StoreFullError
 from rxplus._core.protocol.control import Ack, Seq, Sync, Welcome
 from rxplus._engine.reception import SessionMember
 
@@ -30,19 +30,6 @@ def far(world: World) -> Machine:
 def full() -> StoreFullError:
     """Make what a store says that is full."""
     return StoreFullError("no room")
-
-
-def send(machine: Machine, *messages: str) -> None:
-    """Send messages to the path, or from it."""
-    for message in messages:
-        server = isinstance(machine.part, RxWSServer)
-        machine.part.on_next(tagged("/a", message)[0] if server else message)
-
-
-def close(*machines: Machine) -> None:
-    """Close what runs."""
-    for machine in machines:
-        machine.part.close()
 
 
 @pytest.mark.parametrize("scheduled", [False, True])
