@@ -1185,7 +1185,12 @@ class TestListen(Bench):
             tried.append(port)
             if port and sum(map(bool, tried)) <= times:
                 raise OSError(error, "busy")
-            return await create_server(factory, host, port, **options)
+            server = await create_server(factory, host, port, **options)
+            # Addresses get the same port by chance, once in some ten thousand times.
+            while not port and len({sock.getsockname()[1] for sock in server.sockets}) == 1:
+                server.close()
+                server = await create_server(factory, host, port, **options)
+            return server
 
         loop.create_server = busy  # type: ignore[assignment,method-assign]  # test double
         return tried
