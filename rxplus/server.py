@@ -215,7 +215,10 @@ class _PeerOutlet:
         self._all.emit(TaggedData(self._path, value))
 
     def emit_all(self, values: Sequence[Any]) -> None:
-        self._own.emit_all(values)
+        if self._own.observed or self._own.keeps:
+            for value in values:  # to both before the next: whoever listens to both relies on it
+                self.emit(value)
+            return
         self._all.emit_all(list(map(_tagged, zip(repeat(self._path), values))))
 
 

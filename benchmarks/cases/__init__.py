@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.cases import (
     connecting,
+    delivery,
     echo,
     fanout,
     groups,
@@ -25,6 +26,7 @@ ALL: tuple[Benchmark, ...] = (
     *groups.BENCHMARKS,
     *idle.BENCHMARKS,
     *connecting.BENCHMARKS,
+    *delivery.BENCHMARKS,
     *telemetry.BENCHMARKS,
     *growth.BENCHMARKS,
 )

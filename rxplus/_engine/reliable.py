@@ -174,6 +174,10 @@ class ReliableSession(NumberedSession):
             self._hub.report(error, note, path=self._path)
             self.finish(FULL, "the store is full")
 
+    def pump(self) -> None:
+        if self._closing is None:  # else what there is to send is for the next connection
+            super().pump()
+
     def finish(self, code: int, reason: str) -> None:
         """Close the connection. What still arrives on it is void. Does not wait."""
         self._receipt = _NoReceipt(_ANY)

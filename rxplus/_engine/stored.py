@@ -80,15 +80,19 @@ class StoredOutgoing:
             StoreError: it cannot be written.
             ComponentClosedError: :meth:`seal` has been called.
         """
-        # In this order: who is in a transaction already may call this as well.
-        with self._store.transaction(), self._lock:
-            if self._sealed:
-                raise ComponentClosedError(f"{self._hub.name} is closed")
-            self._last = self._store.append(self._stream, (payload,))
-            wake = not self._woken
-            self._woken = True
-        if wake:
-            self._hub.lease.call_soon(self._wake)
+        wake = False
+        try:
+            # In this order: who is in a transaction already may call this as well.
+            with self._store.transaction(), self._lock:
+                if self._sealed:
+                    raise ComponentClosedError(f"{self._hub.name} is closed")
+                self._last = self._store.append(self._stream, (payload,))
+                wake = not self._woken
+                self._woken = True
+        finally:
+            # Also when the transaction fails at its end: later messages rely on this call.
+            if wake:
+                self._hub.lease.call_soon(self._wake)
 
     def seal(self) -> None:
         """Take no more messages."""

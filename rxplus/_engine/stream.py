@@ -97,6 +97,8 @@ class Stream(Observable[T]):
             for value in values:
                 self._keep(value)
             return
+        if not self._observers:
+            return  # as most peers' own streams
         watch = self._watch
         now, threshold = watch.now, watch.threshold
         ended = now()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from world import World, tagged
 
 from rxplus import (
     ComponentClosedError,
+    Delivery,
     Loss,
     LossReason,
     RxException,
@@ -19,7 +22,7 @@ from rxplus import (
     StoreFullError,
     WSStr,
 )
-from rxplus._core.protocol.control import Ack, Seq, Welcome
+from rxplus._core.protocol.control import Ack, Seq, Welcome, encode
 from rxplus._engine.reception import SessionMember
 from rxplus.transport import CloseInfo, Payload
 
@@ -588,3 +591,59 @@ def test_durable_message_of_a_session_that_is_over_leaves_nothing(
     assert given == ["late"]
     assert far.store.load(f"rxplus in server {member.token}") is None
     close(far)
+
+
+@pytest.mark.parametrize("level", ["acknowledged", "durable"])
+def test_session_that_is_taken_over_twice_at_once_goes_on_on_the_last_connection(
+    world: World, far: Machine, level: str
+) -> None:
+    """One that is superseded, and in the middle of a backlog, sends none of it any more."""
+    delivery = far.delivery() if level == "durable" else Delivery.acknowledged()
+    server = world.server(PORT, delivery=delivery)
+    first = Hand(world, server)
+    first.say(hello(), Seq(1))
+    (welcome, *_) = first.controls()
+    assert isinstance(welcome, Welcome)
+    first.drop()
+    messages = [f"{number:05d}" + "x" * 1020 for number in range(1, 1001)]  # several batches
+    for message in tagged("/a", *messages):
+        server.on_next(message)
+    world.settle(1)
+    second, third = Hand(world, server), Hand(world, server)
+
+    def greet() -> None:
+        for epoch, hand in enumerate((second, third), 2):
+            hand.connection.send([encode(hello(welcome.session, epoch=epoch))])
+
+    world.on_loop(greet)
+    world.settle(5)
+    assert [one for one in third.heard if str(one)[:1] != "\0"] == messages
+    third.drop()
+    server.close(0)
+
+
+def test_durable_client_sends_on_after_a_commit_that_failed(
+    world: World, near: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is refused in the last moment does not hold up the next one."""
+    server = world.server(PORT, delivery="acknowledged")
+    received = world.sim.record(server)
+    client = near.connect()
+    assert client.wait_connected(5)
+    transaction = near.store.transaction
+
+    @contextmanager
+    def failing() -> Iterator[None]:
+        with transaction():
+            yield
+            raise StoreFullError("at the commit")
+
+    monkeypatch.setattr(near.store, "transaction", failing)
+    with pytest.raises(StoreFullError):
+        client.on_next("refused")
+    monkeypatch.setattr(near.store, "transaction", transaction)
+    client.on_next("accepted")
+    world.settle(5)
+    assert [one.data for one in received.values] == ["accepted"]
+    client.close()
+    server.close()

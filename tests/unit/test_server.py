@@ -177,20 +177,20 @@ def test_unpackage_error_handling(world: World) -> None:
 
 
 def test_messages_that_arrive_together(world: World) -> None:
-    """A batch is given in order, with what is wrong in it reported in its place."""
+    """A batch is given in order, to both streams, with what is wrong reported in its place."""
     server = world.server(datatype="json")
     peers = world.sim.record(server.connections)
     client = world.connected(server)
     (peer,) = peers.values
     heard: list[Any] = []
-    own = world.sim.record(peer)
+    peer.subscribe(lambda value: heard.append(("own", value)))
     server.subscribe(heard.append)
     server.errors.subscribe(lambda error: heard.append(type(error.exception)))
     session = peer._member.session
     assert isinstance(session, BatchReceiver)
     world.on_loop(lambda: session.on_messages(["1", "{not json", "2", "3"]))
-    assert heard == [*tagged("/a", 1), DecodeError, *tagged("/a", 2, 3)]
-    assert own.values == [1, 2, 3]
+    one, two, three = ((("own", data), TaggedData("/a", data)) for data in (1, 2, 3))
+    assert heard == [*one, DecodeError, *two, *three]
     assert (server.health().messages_in, server.health().bytes_in) == (4, 12)
     for part in (client, server):
         part.close()
