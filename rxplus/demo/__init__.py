@@ -77,6 +77,8 @@ class Demo:
         """Send readings, restart the server midway, and go on till the end."""
         sources = self._begin()
         self._let_pass(self._seconds * _BEFORE_RESTART)
+        if self._stop.is_set():
+            return  # nobody is left to see the rest
         down = self._seconds * _DOWN
         self._restart(sources, down)
         if follow:
@@ -130,7 +132,9 @@ class Demo:
         self.note(f"readings: {self._seams.machine.about}")
         down = self._seconds * _DOWN
         # So that somebody who watches sees it fail once or twice, and then succeed soon.
-        retry = Retry(initial=_RETRY * down, maximum=_RETRY * down, stable_after=down)
+        # Not longer than they are waited for at the end.
+        delay = min(_RETRY * down, _PATIENCE / 2)
+        retry = Retry(initial=delay, maximum=delay, stable_after=down)
         sources = self._sources = Sources(
             self._seams, self.ledger, self._reporter, self.station.port, retry
         )

@@ -358,6 +358,13 @@ def test_demo_ends_with_the_summary_on_ctrl_c(sim: Sim, stage: Stage, when: floa
     assert sim.now < when + 3
 
 
+def test_demo_that_is_long_delivers_everything_on_ctrl_c_too(sim: Sim, stage: Stage) -> None:
+    """However long its server is to stay down, clients come back in time for the end."""
+    sim.at(450.0, interrupt)
+    assert run(seconds=1000, seams=stage.seams) == 0
+    assert stage.rows()["total"][2] == 0
+
+
 def test_demo_ends_on_ctrl_c_before_it_began(sim: Sim, stage: Stage) -> None:
     """When not even the server is there yet, there is nothing to sum up."""
     sim.at(0.0, interrupt)
@@ -461,7 +468,10 @@ def test_reporter_stops_when_nobody_reads(sim: Sim) -> None:
 
 def test_demo_ends_when_nobody_reads(sim: Sim, stage: Stage) -> None:
     """After ``| head`` there is nobody to go on for."""
-    run(seconds=1000, follow=True, seams=replace(stage.seams, stream=Closed()))
+    with Demo(replace(stage.seams, stream=Closed()), seconds=1000) as demo:
+        demo.play(follow=True)
+        assert demo.finish()
+    assert demo._restarts == 0
     assert sim.now < 10
 
 
