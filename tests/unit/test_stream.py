@@ -324,7 +324,7 @@ def test_stream_keeps_what_comes_before_the_first_observer(give: Give) -> None:
 def test_stream_that_nobody_observes_stops_keeping(give: Give) -> None:
     """Over the limit it lets everything go, and is a hot stream like any other."""
     source, _ = keeping()
-    give(source, 0, 1, 2)
+    give(source, 0, 1, 2, 3)
     assert not source.keeps
     notes = Notes()
     source.subscribe(notes.observer())
