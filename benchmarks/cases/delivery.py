@@ -13,7 +13,7 @@ from benchmarks.clock import Stopwatch
 from benchmarks.model import Benchmark, Config, Contender, Figures, Goal
 from benchmarks.sides import ours
 from benchmarks.tally import Tally, make_message
-from rxplus import Delivery, RxWSClient, RxWSServer
+from rxplus import Delivery
 from rxplus.stores import SQLiteStore
 
 __all__ = ["BENCHMARKS"]
@@ -45,20 +45,12 @@ def _upstream(level: str, config: Config) -> Figures:
     count = config.count(_DURABLE_COUNT if level == _DURABLE else _COUNT)
     done = threading.Event()
     tally = Tally(message, count, done.set)
-    runtime, transport = ours.runtime_of(config), ours.transport_of(config)
+    runtime = ours.runtime_of(config)
     with (
-        _levels(level) as (server_delivery, client_delivery),
-        RxWSServer(
-            {"host": ours.HOST, "port": 0},
-            runtime=runtime,
-            transport=transport,
-            delivery=server_delivery,
-        ) as server,
-        RxWSClient(
-            ours.endpoint(server), runtime=runtime, transport=transport, delivery=client_delivery
-        ) as client,
+        _levels(level) as (promised, asked),
+        ours.server(config, runtime, delivery=promised) as server,
+        ours.client(config, server, runtime, delivery=asked) as client,
     ):
-        assert client.wait_connected(ours.LIMIT)
         server.subscribe(lambda tagged: tally(tagged.data))
         with Stopwatch() as watch:
             for _ in range(count):

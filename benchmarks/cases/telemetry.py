@@ -18,7 +18,7 @@ from benchmarks.clock import Stopwatch
 from benchmarks.model import Benchmark, Config, Contender, Figures
 from benchmarks.sides import ours
 from benchmarks.tally import Tally, make_message
-from rxplus import RxWSClient, RxWSServer, Telemetry
+from rxplus import Telemetry
 
 __all__ = ["BENCHMARKS"]
 
@@ -56,19 +56,11 @@ def _upstream(
     done = threading.Event()
     tally = Tally(message, share * _COLLECTIONS, done.set)
     telemetry, collect = make()
-    runtime, transport = ours.runtime_of(config), ours.transport_of(config)
+    runtime = ours.runtime_of(config)
     with (
-        RxWSServer(
-            {"host": ours.HOST, "port": 0},
-            runtime=runtime,
-            transport=transport,
-            telemetry=telemetry,
-        ) as server,
-        RxWSClient(
-            ours.endpoint(server), runtime=runtime, transport=transport, telemetry=telemetry
-        ) as client,
+        ours.server(config, runtime, telemetry=telemetry) as server,
+        ours.client(config, server, runtime, telemetry=telemetry) as client,
     ):
-        assert client.wait_connected(ours.LIMIT)
         server.subscribe(lambda tagged: tally(tagged.data))
         with Stopwatch() as watch:
             for _ in range(_COLLECTIONS):

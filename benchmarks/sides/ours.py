@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from benchmarks.loops import loop_factory
 from benchmarks.model import Config
@@ -45,7 +46,7 @@ def endpoint(server: RxWSServer, path: str = "/") -> ConnConfig:
 
 @contextmanager
 def server(
-    config: Config, runtime: Runtime | None = None, datatype: str = "string"
+    config: Config, runtime: Runtime | None = None, datatype: str = "string", **options: Any
 ) -> Iterator[RxWSServer]:
     """Serve on a free port; with a runtime of its own unless one is given."""
     with RxWSServer(
@@ -53,13 +54,18 @@ def server(
         datatype,
         runtime=runtime or runtime_of(config),
         transport=transport_of(config),
+        **options,
     ) as made:
         yield made
 
 
 @contextmanager
 def client(
-    config: Config, server: RxWSServer, runtime: Runtime | None = None, datatype: str = "string"
+    config: Config,
+    server: RxWSServer,
+    runtime: Runtime | None = None,
+    datatype: str = "string",
+    **options: Any,
 ) -> Iterator[RxWSClient]:
     """Connect a client; with a runtime of its own unless one is given."""
     with RxWSClient(
@@ -67,6 +73,7 @@ def client(
         datatype,
         runtime=runtime or runtime_of(config),
         transport=transport_of(config),
+        **options,
     ) as made:
         assert made.wait_connected(LIMIT)
         yield made

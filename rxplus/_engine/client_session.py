@@ -99,8 +99,6 @@ class Continuity:
         self._path = path
         self._expiry: asyncio.TimerHandle | None = None
         self._session: ClientSession | None = None
-        self.audience = hub
-        """Whose subscribers are to be done with a message before it is acknowledged."""
 
     @property
     def idle(self) -> bool:
@@ -113,6 +111,7 @@ class Continuity:
         datatype: WSDatatype,
         path: str,
         *,
+        audience: Hub[Any],
         on_open: Callable[[bool | None], None],
         on_away: Callable[[float], None],
         on_end: Callable[[CloseInfo], None],
@@ -128,7 +127,7 @@ class Continuity:
             delivery=self._delivery,
             path=path,
             give=self._hub.messages.emit,
-            audience=self.audience,
+            audience=audience,
             archive=self._archive,
             on_open=on_open,
             on_away=on_away,

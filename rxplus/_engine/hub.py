@@ -161,9 +161,14 @@ class Hub(Generic[T]):
         self._side_streams.append(stream)
         return stream
 
+    @property
+    def direct(self) -> bool:
+        """Whether subscribers run on the loop thread, each call made at once."""
+        return isinstance(self.deliver, Direct)
+
     def into(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return the shortest way to have ``give(value)`` called where subscribers run."""
-        if isinstance(self.deliver, Direct):
+        if self.direct:
             return give
         return partial(self.deliver, give)
 

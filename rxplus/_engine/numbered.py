@@ -14,7 +14,6 @@ from rxplus._core.protocol.numbers import Span
 from rxplus._core.protocol.receipt import Receipt
 from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
-from rxplus._engine.notify import Direct
 from rxplus._engine.session import Session
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
@@ -93,21 +92,23 @@ class NumberedSession(Session):
         self._ack_delay = delivery.ack_delay
         self._ack_timer: asyncio.TimerHandle | None = None
         # Subscribers may run on a thread of their own, and acknowledge from there.
-        direct = isinstance(audience.deliver, Direct)
-        self._call_ack = self._ack if direct else self._call_ack_on_loop
+        self._call_ack = self._ack if audience.direct else self._call_ack_on_loop
         self._ack_called = False
 
     def give(self, give: Callable[[Any], None]) -> None:
         """Say what gives a value to subscribers."""
-        direct = isinstance(self._audience.deliver, Direct)
-        self._straight = self._archive is None and direct and self._held is None
+        self._look_ahead()
         # Subscribers of a group that has a scheduler run too late for a transaction here.
-        soon = direct or self._audience is self._hub
+        soon = self._audience.direct or self._audience is self._hub
         self._settling = self._archive is not None and soon
         if self._settling:
             self._deliver = lambda value: self._settle(*self._at, 1, partial(give, value))
         else:
             self._deliver = self._hub.into(give)
+
+    def _look_ahead(self) -> None:
+        """Find out whether subscribers are done with a message as soon as they were given it."""
+        self._straight = self._archive is None and self._audience.direct and self._held is None
 
     # ── messages ──────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +156,7 @@ class NumberedSession(Session):
     def _let_go(self) -> None:
         """Go on with what was held."""
         held, self._held = self._held, None
-        self._straight = self._archive is None and isinstance(self._audience.deliver, Direct)
+        self._look_ahead()
         for go_on in held or ():
             go_on()
 

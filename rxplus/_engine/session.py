@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from rxplus._core.outbox import Parcel, Source
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
-from rxplus._engine.notify import Direct
 from rxplus._engine.signal import Signal
 from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
@@ -282,7 +281,7 @@ def plain_session(
     Args:
         audience: the component that they subscribe to; a client's group, if it has one.
     """
-    if isinstance(audience.deliver, Direct):
+    if audience.direct:
         return BatchSession(connection, datatype, source, hub, outlet=outlet, on_end=on_end)
     deliver = hub.into(outlet.emit)
     return Session(connection, datatype, source, hub, deliver=deliver, on_end=on_end)

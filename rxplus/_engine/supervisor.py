@@ -138,8 +138,6 @@ class Supervisor:
     def serve(self, audience: Hub[Any]) -> None:
         """Say whose subscribers are to be done with a message before it is acknowledged."""
         self._audience = audience
-        if self.continuity is not None:
-            self.continuity.audience = audience
 
     @property
     def connected(self) -> bool:
@@ -295,6 +293,7 @@ class Supervisor:
                 connection,
                 self._datatype,
                 self.path,
+                audience=self._audience,
                 on_open=self._on_open,
                 on_away=self._on_away,
                 on_end=self._on_end,
