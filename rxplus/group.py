@@ -221,6 +221,10 @@ class _GroupClient(RxWSClient):
         """Say whose subscribers are to be done with a message before it is acknowledged."""
         self._supervisor.serve(audience)
 
+    def guarded(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what gives values to the group's subscribers, on a scheduler."""
+        return self._supervisor.guarded(give)
+
     def pause_reading(self) -> None:
         """Read nothing until the group has caught up. Loop thread."""
         self._supervisor.pause_reading()
@@ -345,7 +349,7 @@ class _Members:
     def _attach(self, path: str, client: _GroupClient) -> None:
         """Listen to a client, and only then let it connect. Loop thread."""
         hub = self._hub
-        emit = hub.into(hub.messages.emit)
+        emit = hub.into(hub.messages.emit if hub.direct else client.guarded(hub.messages.emit))
 
         def deliver(value: Any) -> None:
             emit(TaggedData(path, value))

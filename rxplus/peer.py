@@ -84,13 +84,16 @@ class Peer(Subject[Any]):
             TypeError: the datatype cannot send it.
             ValueError: neither can it send its contents.
             BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            StoreError: it cannot be kept, with durable delivery.
             ComponentClosedError: the server is closed.
         """
         payload = self._member.channel.datatype.encode(value)
         size = payload_size(payload)
-        if self._member.keeps:
-            self._acceptor.keep(self._member, payload, size)
-        self._acceptor.fanout.mailbox.put(Outgoing(self._member, payload), size)
+        if self._member.stored is None:
+            self._acceptor.fanout.mailbox.put(Outgoing(self._member, payload), size)
+        else:
+            assert self._acceptor.post is not None
+            self._acceptor.post.send(self._member, payload, size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was sent to it before, then close its connection. Does not wait.

@@ -118,7 +118,7 @@ class RxWSServer(Component[TaggedData]):
         self._peers.acceptor = self._acceptor
         self._routes = self._acceptor.routes
         self._put = self._acceptor.fanout.mailbox.put
-        self._keep = self._acceptor.keep if given.delivery.store is not None else None
+        self._post = self._acceptor.post
         hub.stats.queue = self._acceptor.queued_messages
         hub.run(self._acceptor)
         self._open(config)
@@ -142,6 +142,7 @@ class RxWSServer(Component[TaggedData]):
             TypeError: not a ``TaggedData``, or the datatype cannot send its data.
             ValueError: the datatype cannot send the contents.
             BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            StoreError: it cannot be kept, with durable delivery. Nobody gets it.
             ComponentClosedError: the server is closed.
         """
         if not isinstance(value, TaggedData):
@@ -149,9 +150,10 @@ class RxWSServer(Component[TaggedData]):
         path = route_of(value.tag)
         payload = self._routes.datatype_of(path).encode(value.data)
         size = payload_size(payload)
-        if self._keep is not None:
-            self._keep(path, payload, size)
-        self._put(Outgoing(path, payload), size)
+        if self._post is None:
+            self._put(Outgoing(path, payload), size)
+        else:
+            self._post.send(path, payload, size)
 
     @property
     def port(self) -> int:

@@ -19,6 +19,7 @@ from rxplus._core.retry import is_failure
 from rxplus._core.routing import Routes
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
+from rxplus._engine.posting import Post
 from rxplus._engine.reception import Reception
 from rxplus._engine.session import Outlet, plain_session
 from rxplus.config import Buffer, Security
@@ -31,7 +32,6 @@ from rxplus.transport import (
     Connection,
     Listener,
     OnConnection,
-    Payload,
     ServerEndpoint,
     Transport,
 )
@@ -55,8 +55,8 @@ OnLeave: TypeAlias = Callable[[Member], None]
 class Acceptor:
     """Lets peers in and sends them what is for them.
 
-    Made in any thread; everything but the fan-out's mailbox and the look-ups in ``routes``
-    is then used on the loop thread only.
+    Made in any thread; everything but the post, the fan-out's mailbox and the look-ups in
+    ``routes`` is then used on the loop thread only.
 
     Args:
         hub: of the server.
@@ -92,6 +92,9 @@ class Acceptor:
         self._on_leave = on_leave
         self.routes: Routes[Member] = Routes(datatype_of, hub.runtime.lock())
         self.fanout = FanOut(hub, self.routes, buffer)
+        store = delivery.store
+        self.post = None if store is None else Post(hub, store, self.fanout)
+        """What messages go through if they have to be kept; else it is the fan-out's mailbox."""
         self._delivery = delivery
         self._reception = Reception(
             hub, delivery, self.fanout, enroll=self._enroll, expel=self._expel
@@ -301,10 +304,6 @@ class Acceptor:
             error = ConnectionClosedError(info.code, info.reason)
             error.__cause__ = info.error
             self._hub.report(error, f"connection on {path} ended", path=path)
-
-    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
-        """Put a message into the store, for each session that it is for. Any thread."""
-        self._reception.keep(target, payload, size)
 
     def dismiss(self, member: Member, code: int, reason: str) -> None:
         """Send what waits for one peer, then close its connection."""

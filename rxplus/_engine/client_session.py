@@ -10,7 +10,7 @@ from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Source
 from rxplus._core.protocol.conversation import ClientConversation, Effect, Stage
 from rxplus._core.protocol.replay import Replay
-from rxplus._engine.durable import Archive
+from rxplus._engine.durable import Archive, Claim
 from rxplus._engine.hub import Hub
 from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
 from rxplus._engine.stored import StoredOutgoing
@@ -86,9 +86,16 @@ class Continuity:
         if delivery.store is None:
             self._conversation = ClientConversation(Replay(source, delivery), delivery)
         else:
-            self._archive = Archive(hub, delivery.store, f"client {path}")
-            self.stored = StoredOutgoing(hub, self._archive, path, delivery, on_ready)
-            self._archive.claim()
+            name = f"client {path}"
+            self._claim = Claim(
+                delivery.store, name, "give each client of a path a store of its own"
+            )
+            try:
+                self._archive = Archive(hub, delivery.store, name, self._claim)
+                self.stored = StoredOutgoing(hub, self._archive, path, delivery, on_ready)
+            except BaseException:  # it cannot be read
+                self._claim.release()
+                raise
             self._conversation = ClientConversation(
                 self.stored,
                 delivery,
@@ -171,7 +178,11 @@ class Continuity:
         if self._archive is None:
             self.give_up(LossReason.UNACKNOWLEDGED)
         else:
-            self._archive.release()
+            self._claim.release()
+
+    def guarded(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what gives values to subscribers for as long as the session is this one's."""
+        return give if self._archive is None else self._archive.guarded(give)
 
     def give_up(self, reason: LossReason) -> None:
         """End the session, and report what was sent and not acknowledged."""

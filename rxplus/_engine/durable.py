@@ -14,9 +14,47 @@ from rxplus._engine.hub import Hub
 from rxplus.errors import StoreError, StoreFullError
 from rxplus.store import Store
 
-__all__ = ["Archive", "Archives"]
+__all__ = ["Archive", "Archives", "Claim"]
 
 _OUT = "rxplus out "
+
+
+_claims: WeakKeyDictionary[Store, dict[str, Claim]] = WeakKeyDictionary()
+"""The last claim to each part of a store, in this process."""
+
+
+class Claim:
+    """A component's claim to a part of a store, which it has alone.
+
+    A component that has been closed may still have messages on its scheduler. They are its own
+    until another takes over: then they come again, there.
+
+    Args:
+        store: what survives.
+        name: of the part.
+        advice: what to do if another component has it.
+
+    Raises:
+        ValueError: another component has it.
+        StoreError: the store does not work.
+    """
+
+    def __init__(self, store: Store, name: str, advice: str) -> None:
+        self.over = False
+        """Whether another has taken over. Looked at in a transaction, as that is when it does."""
+        self._released = False
+        with store.transaction():
+            claims = _claims.setdefault(store, {})
+            former = claims.get(name)
+            if former is not None:
+                if not former._released:
+                    raise ValueError(f"{name!r} is in use in this store: {advice}")
+                former.over = True
+            claims[name] = self
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._released = True
 
 
 class Archives:
@@ -25,6 +63,10 @@ class Archives:
     Args:
         hub: of the server.
         store: what survives.
+
+    Raises:
+        ValueError: another server has them.
+        StoreError: the store does not work.
     """
 
     _PREFIX = f"{_OUT}server "
@@ -32,19 +74,17 @@ class Archives:
     def __init__(self, hub: Hub[Any], store: Store) -> None:
         self._hub = hub
         self._store = store
+        self._claim = Claim(store, "server", "give each server a store of its own")
+        self.release = self._claim.release
 
     def open(self, token: str) -> Archive:
         """Return the part of a session, which need not exist."""
-        return Archive(self._hub, self._store, f"server {token}")
+        return Archive(self._hub, self._store, f"server {token}", self._claim)
 
     def tokens(self) -> list[str]:
         """Return the names of the sessions that there are."""
         streams = sorted(self._store.streams())
         return [one.removeprefix(self._PREFIX) for one in streams if one.startswith(self._PREFIX)]
-
-
-_claimed: WeakKeyDictionary[Store, set[str]] = WeakKeyDictionary()
-"""Which sessions of a store a component of this process has."""
 
 
 class Archive:
@@ -54,10 +94,12 @@ class Archive:
         hub: of the component.
         store: what survives.
         name: of the session, the same in each life of the process.
+        claim: to it.
     """
 
-    def __init__(self, hub: Hub[Any], store: Store, name: str) -> None:
+    def __init__(self, hub: Hub[Any], store: Store, name: str, claim: Claim) -> None:
         self._hub = hub
+        self._claim = claim
         self.store = store
         self.stream = f"{_OUT}{name}"
         self._record_key = f"rxplus session {name}"
@@ -71,24 +113,6 @@ class Archive:
             hub.report, note="the store is full"
         )
         """Closes the session's present connection, until there is room. On the loop."""
-
-    def claim(self) -> None:
-        """Have it alone.
-
-        Raises:
-            ValueError: another component has it.
-        """
-        names = _claimed.setdefault(self.store, set())
-        if self.stream in names:
-            raise ValueError(
-                f"{self.stream.removeprefix(_OUT)!r} is in use in this store: give each client of "
-                "a path a store of its own"
-            )
-        names.add(self.stream)
-
-    def release(self) -> None:
-        """Let others have it."""
-        _claimed[self.store].discard(self.stream)
 
     # ── as a session goes ─────────────────────────────────────────────────────────────────
 
@@ -151,6 +175,8 @@ class Archive:
             return
         try:
             with self.store.transaction():
+                if self._claim.over:
+                    return
                 give()
                 if receipt is self._receipt:  # or its session is over, and nothing is kept
                     self._save_received(last)
@@ -167,11 +193,16 @@ class Archive:
         self.put_off(error)
 
     def keep(self, receipt: Receipt, number: int) -> None:
-        """Keep the number of a message that subscribers are done with already."""
+        """Keep the number of a message that subscribers are done with already.
+
+        They were given it by way of :meth:`guarded`.
+        """
         if number <= receipt.processed:
             return
         try:
             with self.store.transaction():
+                if self._claim.over:
+                    return
                 if receipt is self._receipt:
                     self._save_received(number)
         except StoreFullError as exc:
@@ -181,6 +212,15 @@ class Archive:
             self.fail(exc)
         else:
             receipt.processed = number
+
+    def guarded(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what gives values to subscribers until another component takes over."""
+
+        def guarded(value: Any) -> None:
+            if not self._claim.over:
+                give(value)
+
+        return guarded
 
     def _save_received(self, number: int) -> None:
         self.store.save(self._received_key, b"%d" % number)

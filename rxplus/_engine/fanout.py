@@ -16,6 +16,7 @@ from rxplus._engine.hub import Hub
 from rxplus._engine.mailbox import Mailbox
 from rxplus._engine.session import Session
 from rxplus._engine.signal import Signal
+from rxplus._engine.stored import StoredOutgoing
 from rxplus.config import Buffer, OnFull, Overflow
 from rxplus.transport import Connection, Listener, Payload
 
@@ -28,7 +29,16 @@ _BATCH = 256 * 1024
 class Member:
     """One connected peer, and the source of what is sent to it."""
 
-    __slots__ = ("_on_taken", "channel", "clogged", "connection", "outbox", "session", "user")
+    __slots__ = (
+        "_on_taken",
+        "channel",
+        "clogged",
+        "connection",
+        "outbox",
+        "session",
+        "stored",
+        "user",
+    )
 
     session: Session
 
@@ -46,6 +56,8 @@ class Member:
         self.outbox = outbox
         self.clogged = False
         """Whether more waits than may, under a policy that pushes back."""
+        self.stored: StoredOutgoing | None = None
+        """What is for it, if that is in a store: then nothing of it comes through here."""
         self._on_taken = on_taken
 
     def __len__(self) -> int:
@@ -58,11 +70,6 @@ class Member:
     def gone(self) -> bool:
         """Whether it has left."""
         return self.session.end is not None
-
-    @property
-    def keeps(self) -> bool:
-        """Whether what is for it is in a store, and needs no way through here."""
-        return False
 
     def take(self, max_bytes: int) -> list[Parcel[Payload]]:
         """Remove messages from the front."""
@@ -82,6 +89,8 @@ class Outgoing(NamedTuple):
 
     target: str | Member
     payload: Payload
+    kept: bool = False
+    """Whether it is in the store for somebody."""
 
 
 class FanOut:
@@ -129,9 +138,7 @@ class FanOut:
 
     def forget(self, member: Member, reason: LossReason = LossReason.DISCONNECTED) -> None:
         """Report what a member that has left did not get."""
-        unsent = len(member.outbox.clear())
-        if unsent:
-            self._lost(member.channel.path, unsent, reason)
+        self._lost(member.channel.path, len(member.outbox.clear()), reason)
         self.unclog(member)
 
     async def drained(self) -> None:
@@ -159,7 +166,7 @@ class FanOut:
         if not self._clogged:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):
-                    self._send(target, [(outgoing.payload, size) for outgoing, size in group])
+                    self._send(target, list(group))
             if self._queued:
                 self._pump()
         if not len(self.mailbox):
@@ -168,11 +175,14 @@ class FanOut:
             self._scheduled = True
             self._hub.lease.loop.call_soon(self._resume)
 
-    def _send(self, target: str | Member, parcels: list[Parcel[Payload]]) -> None:
+    def _send(self, target: str | Member, group: list[Parcel[Outgoing]]) -> None:
         members = self.members_at(target)
-        if not members:
-            self._lost(_name_of(target), len(parcels), LossReason.NO_PEER)
+        if all(member.stored is not None for member in members):
+            # Nobody is there, or was when it was sent: who came later may have had later ones.
+            missed = sum(not outgoing.kept for outgoing, _ in group)
+            self._lost(_name_of(target), missed, LossReason.NO_PEER)
             return
+        parcels = [(outgoing.payload, size) for outgoing, size in group]
         ready = []
         for member in members:
             if member.session.clear:
@@ -194,7 +204,7 @@ class FanOut:
 
     def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
         """Let messages wait for a peer that cannot take them now."""
-        if member.keeps:
+        if member.stored is not None:
             return
         for payload, size in parcels:
             try:
@@ -229,7 +239,8 @@ class FanOut:
             self._hub.lease.loop.call_soon(self._on_mail)
 
     def _lost(self, path: str, count: int, reason: LossReason) -> None:
-        self._hub.lost(path, {reason: count})
+        if count:
+            self._hub.lost(path, {reason: count})
 
 
 def _intake(buffer: Buffer) -> Buffer:

@@ -59,6 +59,7 @@ class Mailbox(Generic[T]):
         self._outbox = make_outbox(buffer, self._note_loss, payload, runtime.now)
         # Takes a message, or refuses it once sealed.
         self._add: Callable[[T, int], Put] = self._outbox.put
+        self._sealed = False
         self._woken = False
         # Set while there may be room; who finds none clears it.
         self._room: Event = runtime.event()
@@ -94,12 +95,37 @@ class Mailbox(Generic[T]):
             calls = self._calls_after(verdict)
         self._make(calls)
         if verdict is _FULL:
-            self._put_when_room(item, size)
+            self._wait(lambda: self._put(item, size))
+
+    def wait_for_room(self, size: int) -> None:
+        """Wait until there is room for a message, as :meth:`put` does.
+
+        Others may take it first: what follows is for :meth:`force`.
+
+        Raises:
+            BufferFullError: as for :meth:`put`.
+        """
+        if self._look(size) is _FULL:
+            self._wait(lambda: self._look(size))
+
+    def force(self, item: T, size: int) -> None:
+        """Add a message whatever there is already. Does not wait.
+
+        Raises:
+            ComponentClosedError: :meth:`seal` has been called.
+        """
+        with self._lock:
+            if self._sealed:
+                self._refuse(item, size)
+            self._outbox.force(item, size)
+            calls = self._calls_after(_TAKEN)
+        self._make(calls)
 
     def seal(self) -> None:
         """Take no more messages. Those who wait for room get an error."""
         with self._lock:
             self._add = self._refuse
+            self._sealed = True
             self._room.set()
 
     # ── loop thread ───────────────────────────────────────────────────────────────────────
@@ -145,6 +171,13 @@ class Mailbox(Generic[T]):
         self._make(calls)
         return verdict
 
+    def _look(self, size: int) -> Put:
+        with self._lock:
+            if self._sealed or self._outbox.has_room(size):
+                return _TAKEN
+            self._calls_after(_FULL)
+            return _FULL
+
     def _calls_after(self, verdict: Put) -> list[Callable[[], None]]:
         """Return what is to be called on the loop. The caller holds the lock."""
         if verdict is _FULL:
@@ -169,7 +202,8 @@ class Mailbox(Generic[T]):
             self._woken = False
         self._on_ready()
 
-    def _put_when_room(self, item: T, size: int) -> None:
+    def _wait(self, attempt: Callable[[], Put]) -> None:
+        """Attempt something until there is room for it."""
         if self._overflow.on_full is OnFull.ERROR:
             raise BufferFullError(f"{self._name}: {self._fill()} wait to be sent")
         if self._lease.in_loop():
@@ -183,7 +217,7 @@ class Mailbox(Generic[T]):
             self._waiting += 1
         try:
             while True:
-                if self._put(item, size) is not _FULL:
+                if attempt() is not _FULL:
                     return
                 left = None if deadline is None else deadline - self._now()
                 if (left is not None and left <= 0) or not self._room.wait(left):

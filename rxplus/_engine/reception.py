@@ -20,7 +20,6 @@ from rxplus._engine.reliable import SUPERSEDED, VIOLATION, ReliableSession
 from rxplus._engine.session import Outlet
 from rxplus._engine.stored import StoredOutgoing
 from rxplus.delivery import Delivery
-from rxplus.errors import ComponentClosedError
 from rxplus.transport import CloseInfo, Connection, Payload
 
 __all__ = ["Reception", "ServerSession", "SessionMember"]
@@ -36,7 +35,7 @@ class SessionMember(Member):
         archive: what outlives the process.
     """
 
-    __slots__ = ("archive", "conversation", "expiry", "give", "over", "stored", "token")
+    __slots__ = ("archive", "conversation", "expiry", "give", "over", "token")
 
     session: ServerSession  # pyright: ignore[reportIncompatibleVariableOverride]  # set here only
 
@@ -56,7 +55,6 @@ class SessionMember(Member):
         super().__init__(connection, channel, user, outbox, on_taken)
         self.token = token
         self.archive = archive
-        self.stored: StoredOutgoing | None = None
         if archive is None:
             self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
         else:
@@ -75,15 +73,6 @@ class SessionMember(Member):
     @property
     def gone(self) -> bool:
         return self.over
-
-    @property
-    def keeps(self) -> bool:
-        return self.stored is not None
-
-    def put(self, payload: Payload, size: int) -> None:
-        """Put a message for it into the store. Any thread."""
-        assert self.stored is not None
-        self.stored.put(payload, size)
 
     def _pump(self) -> None:
         self.session.pump()
@@ -169,7 +158,7 @@ class Reception:
         self._fanout = fanout
         self._enroll = enroll
         self._expel = expel
-        self._archives = Archives(hub, delivery.store) if delivery.store is not None else None
+        self._archives: Archives | None = None
         self._members: dict[str, SessionMember] = {}
         # Connections that have not said hello. A dict for its order.
         self._strangers: dict[ServerSession, None] = {}
@@ -246,12 +235,16 @@ class Reception:
     def _drop(self, member: SessionMember, stored: StoredOutgoing, reason: LossReason) -> None:
         """Remove a session from the store, with what was still to be sent in it."""
         assert member.archive is not None
+        # It is over: whatever is put into the store after this is for others.
+        unsent = stored.count_unsent()
         member.archive.drop()
-        if stored.unsent:
-            self._hub.lost(member.channel.path, {reason: stored.unsent})
+        if unsent:
+            self._hub.lost(member.channel.path, {reason: unsent})
 
     def close(self) -> None:
         """End every session, but for those in a store, which wait there for the next server."""
+        if self._archives is not None:
+            self._archives.release()
         for member in list(self._members.values()):
             if member.archive is None:
                 self.end(member, LossReason.UNACKNOWLEDGED)
@@ -270,10 +263,13 @@ class Reception:
         """Have the sessions that an earlier server left in the store wait for their clients.
 
         Raises:
+            ValueError: another server has the store.
             StoreError: they cannot be read.
         """
-        for token in self._archives.tokens() if self._archives is not None else ():
-            assert self._archives is not None
+        if self._delivery.store is None:
+            return
+        self._archives = Archives(self._hub, self._delivery.store)
+        for token in self._archives.tokens():
             record = self._archives.open(token).record
             try:
                 channel = open_channel(record.path)
@@ -286,23 +282,6 @@ class Reception:
             member.conversation.disconnect()
             self._register(member)
             self._await_return(member)
-
-    def keep(self, target: str | Member, payload: Payload, size: int) -> None:
-        """Put a message into the store, for each session that it is for. Any thread.
-
-        Raises:
-            StoreError: it cannot be kept.
-            ComponentClosedError: the server is closed.
-        """
-        if not self._hub.is_open:
-            raise ComponentClosedError(f"{self._hub.name} is closed")
-        # Copied at once: the loop thread lets people in and out meanwhile.
-        members = tuple(self._fanout.members_at(target))
-        assert self._delivery.store is not None
-        with self._delivery.store.transaction():
-            for member in members:
-                if isinstance(member, SessionMember) and not member.over:
-                    member.put(payload, size)
 
     # ── connections come and go ───────────────────────────────────────────────────────────
 

@@ -123,9 +123,12 @@ class StoredOutgoing:
         """How many messages have not been acknowledged. Any thread."""
         return self._last - self._acked
 
-    @property
-    def unsent(self) -> int:
-        """How many messages have not been sent."""
+    def count_unsent(self) -> int:
+        """Return how many messages have not been sent."""
+        try:
+            self._look_again()
+        except StoreError as exc:
+            self._archive.fail(exc)
         return self._last - self._sent
 
     @property

@@ -139,6 +139,10 @@ class Supervisor:
         """Say whose subscribers are to be done with a message before it is acknowledged."""
         self._audience = audience
 
+    def guarded(self, give: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what gives values to the audience, for as long as they are its to deal with."""
+        return give if self.continuity is None else self.continuity.guarded(give)
+
     @property
     def connected(self) -> bool:
         """Whether there is a connection now. Any thread."""

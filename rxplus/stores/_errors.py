@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rxplus.errors import StoreDamagedError, StoreError, StoreFullError
 
-__all__ = ["damaged", "is_full", "translated"]
+__all__ = ["DiskFullError", "damaged", "is_full", "translated"]
 
 _PRIMARY = 0xFF
 """The bits of an extended result code that say what it is a kind of."""
@@ -23,6 +23,10 @@ _WHAT = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; make the file and its folder writable",
     sqlite3.SQLITE_IOERR: "the disk, a quota or a limit on the size of files stopped it",
 }
+
+
+class DiskFullError(StoreFullError):
+    """There is no room on the disk, limits of the store apart."""
 
 
 def damaged(path: Path, what: str) -> StoreDamagedError:
@@ -44,12 +48,12 @@ def translated(path: Path) -> Iterator[None]:
         raise damaged(path, str(exc.object)) from exc
 
 
-def is_full(exc: sqlite3.Error | None) -> bool:
+def is_full(exc: Exception | None) -> bool:
     """Tell whether the disk had no room."""
-    return exc is not None and _code(exc) == sqlite3.SQLITE_FULL
+    return isinstance(exc, DiskFullError) or _code(exc) == sqlite3.SQLITE_FULL
 
 
-def _code(exc: sqlite3.Error) -> int:
+def _code(exc: Exception | None) -> int:
     # Errors that the sqlite3 module makes itself have none.
     code: int = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & _PRIMARY
@@ -58,7 +62,7 @@ def _code(exc: sqlite3.Error) -> int:
 def _translate(exc: sqlite3.Error, path: Path) -> StoreError:
     code, name = _code(exc), getattr(exc, "sqlite_errorname", type(exc).__name__)
     if is_full(exc):
-        return StoreFullError(f"store {str(path)!r} has no room: the disk is full ({exc})")
+        return DiskFullError(f"store {str(path)!r} has no room: the disk is full ({exc})")
     if code in _DAMAGED:
         return damaged(path, str(exc))
     return StoreError(f"store {str(path)!r} failed: {_WHAT.get(code, exc)} ({name})")

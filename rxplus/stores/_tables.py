@@ -14,7 +14,7 @@ from typing import Any
 
 from rxplus.errors import StoreError, StoreFullError
 from rxplus.store import Stored
-from rxplus.stores._errors import damaged, is_full
+from rxplus.stores._errors import DiskFullError, damaged, is_full
 from rxplus.transport import Payload
 
 __all__ = [
@@ -141,7 +141,7 @@ class Tables:
         self._bytes = 0
         self._stale = True
         self._open = False
-        self._undone_by: sqlite3.Error | None = None
+        self._undone_by: Exception | None = None
         # Streams that have to be written before the commit.
         self._changed: dict[str, Stream] = {}
 
@@ -169,7 +169,8 @@ class Tables:
     def joined(self) -> Iterator[None]:
         """Be a part of the transaction that is open, or one of its own.
 
-        A failure of SQLite undoes all of it: some leave half a statement behind.
+        A failure of SQLite undoes all of it: some leave half a statement behind. So does a disk
+        that is too full, before SQLite would find that it is.
         """
         if not self._open:
             with self.transaction():
@@ -178,7 +179,7 @@ class Tables:
         self._check_open()
         try:
             yield
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, DiskFullError) as exc:
             self._undone_by = exc
             self._roll_back()
             raise
@@ -270,7 +271,7 @@ class Tables:
         wanted = RESERVE + 2 * size  # once in the log, and once in the file
         free = shutil.disk_usage(self._path.parent).free
         if free < wanted and free + self._reusable() < wanted:
-            raise StoreFullError(
+            raise DiskFullError(
                 f"store {str(self._path)!r} has no room: the disk is full but for {free} bytes, "
                 f"and {RESERVE} are kept for acknowledgements"
             )

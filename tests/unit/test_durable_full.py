@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from machine import PORT, SOON, Machine, close, send
 from sessions import Hand, hello
 from world import World, tagged
 
-from rxplus import ConnectionState, Loss, LossReason, StoreError, StoreFullError
+from rxplus import ConnectionState, Delivery, Loss, LossReason, StoreError, StoreFullError
 from rxplus._core.protocol.control import Ack, Seq, Sync, Welcome
 from rxplus._engine.reception import SessionMember
+from rxplus.stores import SQLiteStore
+from rxplus.stores._tables import RESERVE
 
 
 @pytest.fixture
@@ -363,3 +367,24 @@ def test_member_of_a_session_is_what_the_archive_knows(world: World, far: Machin
     assert [one for one in far.store.streams() if one != "seen"] == []
     assert far.store.load(f"rxplus in server {member.token}") is None
     close(far)
+
+
+def test_message_whose_subscriber_finds_the_disk_full_comes_again(
+    world: World, near: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is done or nothing, also while there is room for the number of the message alone."""
+    with SQLiteStore(tmp_path / "far.db") as store:
+        server = world.server(PORT, delivery=Delivery.durable(store))
+        server.subscribe(lambda value: store.append("seen", [value.data]))
+        assert near.connect().wait_connected(5)
+        room = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: room._replace(free=RESERVE))
+        send(near, "one", "two")
+        world.settle(5)
+        assert near.waiting == 2
+        monkeypatch.undo()
+        world.settle(60)
+        assert [one.payload for one in store.pending("seen")] == ["one", "two"]
+        assert near.waiting == 0
+        near.part.close()
+        server.close()

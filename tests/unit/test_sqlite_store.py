@@ -405,6 +405,34 @@ def test_messages_leave_room_on_the_disk(path: Path, monkeypatch: pytest.MonkeyP
         assert store.append("s", [b"x" * 400_000]) == 2
 
 
+def test_room_that_is_left_on_the_disk_undoes_a_transaction_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk that has none at all: or what else is in the block would be done without it."""
+    room = shutil.disk_usage(path.parent)._replace(free=RESERVE)
+    undone = "an earlier failure has undone the transaction"
+    with SQLiteStore(path) as store:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+        with pytest.raises(StoreFullError, match=undone), store.transaction():
+            with pytest.raises(StoreFullError, match="the disk is full but for 1048576 bytes"):
+                store.append("s", ["a"])
+            store.save("k", b"v")
+        assert store.load("k") is None
+        monkeypatch.undo()
+        assert store.append("s", ["a"]) == 1
+
+
+def test_room_within_the_limits_is_for_the_block_to_look_at(path: Path) -> None:
+    """A refusal by the store's own limits has changed nothing, and the block goes on."""
+    with SQLiteStore(path, max_messages=1) as store:
+        store.append("s", ["a"])
+        with store.transaction():
+            with pytest.raises(StoreFullError, match="over its limits"):
+                store.append("s", ["b"])
+            store.save("k", b"v")
+        assert store.load("k") == b"v"
+
+
 # More streams than ids.
 
 

@@ -1,0 +1,161 @@
+"""What a durable server is given to send: kept for sessions, sent to others, or refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from machine import PORT, Machine, close, send
+from sessions import Hand, hello
+from world import World, tagged
+
+from rxplus import Buffer, BufferFullError, ComponentClosedError, Loss, LossReason, Overflow
+from rxplus._core.protocol.control import Seq
+
+
+@pytest.fixture
+def far(world: World) -> Machine:
+    """The machine of a server."""
+    return Machine(world)
+
+
+def has_session(world: World, path: str = "/a") -> Hand:
+    """Connect a client with a session."""
+    hand = Hand(world, PORT, path=path)
+    hand.say(hello(), Seq(1))
+    return hand
+
+
+def data(hand: Hand) -> list[str]:
+    """Return the messages that were heard, control messages apart."""
+    return [str(one) for one in hand.heard if str(one)[:1] != "\0"]
+
+
+def test_what_is_kept_needs_no_room_elsewhere(world: World, far: Machine) -> None:
+    """With a session only, the buffer of a path and a peer is no limit: the store has its own."""
+    far.parts["buffer"] = Buffer(max_messages=1, overflow=Overflow.error())
+    server = far.serve()
+    hand = has_session(world)
+    peer = server.peers[0]
+    for number in range(5):
+        send(far, f"path {number}")
+        peer.on_next(f"peer {number}")
+    world.settle(1)
+    assert data(hand) == [f"{kind} {n}" for n in range(5) for kind in ("path", "peer")]
+    hand.drop()
+    close(far)
+
+
+@pytest.mark.parametrize("policy", ["error", "block"])
+def test_what_is_refused_was_not_kept(world: World, far: Machine, policy: str) -> None:
+    """With others on the path that there is no room for: who tries again sends it once."""
+    overflow = Overflow.error() if policy == "error" else Overflow.block(timeout=0.0)
+    far.parts["buffer"] = Buffer(max_messages=2, overflow=overflow)
+    far.serve()
+    plain, hand = Hand(world, far.part, subprotocols=()), has_session(world)
+    send(far, "one", "two")
+    with pytest.raises(BufferFullError):
+        send(far, "three")
+    assert far.waiting == 2
+    world.settle(1)
+    send(far, "three")
+    world.settle(1)
+    assert data(hand) == plain.heard == ["one", "two", "three"]
+    hand.drop()
+    close(far)
+
+
+def before_transactions(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, happens: Callable[[], object]
+) -> None:
+    """Have something happen just before the next transaction of a machine's store."""
+    transaction = machine.store.transaction
+
+    @contextmanager
+    def late() -> Iterator[None]:
+        monkeypatch.undo()
+        happens()
+        with transaction():
+            yield
+
+    monkeypatch.setattr(machine.store, "transaction", late)
+
+
+def test_what_is_refused_by_a_closing_server_was_not_kept(
+    world: World, far: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it closes in the middle of it."""
+    server = far.serve()
+    Hand(world, server, subprotocols=())
+    has_session(world)
+    before_transactions(monkeypatch, far, server._hub.begin_close)
+    with pytest.raises(ComponentClosedError):
+        send(far, "late")
+    assert far.waiting == 0
+    close(far)
+
+
+def test_message_for_a_session_that_ends_meanwhile_is_reported(
+    world: World, far: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither kept nor delivered is lost, and said to be."""
+    server = far.serve()
+    hand = has_session(world)
+    peer = server.peers[0]
+
+    def end() -> None:
+        peer.close()
+        world.settle()
+
+    before_transactions(monkeypatch, far, end)
+    send(far, "too late")
+    world.settle()
+    assert far.losses == [Loss("/a", LossReason.NO_PEER, 1)]
+    peer.on_next("much too late")
+    world.settle()
+    assert far.losses[1:] == [Loss("/a", LossReason.NO_PEER, 1)]
+    assert far.waiting == 0
+    assert data(hand) == []
+    close(far)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_message_for_nobody_is_reported_though_a_session_comes(
+    world: World, far: Machine, other: bool
+) -> None:
+    """A session that joins before it is looked at gets what is sent from then on, and no more."""
+    far.parts["buffer"] = Buffer(max_messages=1, overflow=Overflow.block())
+    server = far.serve()
+    # A peer that does not read holds up what waits for others.
+    slow = Hand(world, server, path="/b", subprotocols=())
+    world.on_loop(slow.connection.pause_reading)
+    while not server._acceptor.fanout._clogged:
+        server.on_next(tagged("/b", "x" * 300_000)[0])
+        world.settle()
+    send(far, "for nobody")
+    joined = [Hand(world, server, subprotocols=())] if other else []
+    hand = has_session(world)
+    assert far.losses == []
+    world.on_loop(slow.connection.resume_reading)
+    world.settle(1)
+    send(far, "for somebody")
+    world.settle(1)
+    assert far.losses == ([] if other else [Loss("/a", LossReason.NO_PEER, 1)])
+    assert data(hand) == ["for somebody"]
+    assert [one.heard for one in joined] == [["for nobody", "for somebody"]] * len(joined)
+    hand.drop()
+    close(far)
+
+
+def test_what_was_undone_is_no_loss(world: World, far: Machine) -> None:
+    """A message that was never sent is not reported when the session it was for expires."""
+    far.serve(expiry=5.0)
+    has_session(world).drop()
+    with pytest.raises(ZeroDivisionError), far.store.transaction():
+        send(far, "undone")
+        raise ZeroDivisionError
+    world.settle(6)
+    assert far.part.peers == ()
+    assert far.losses == []
+    close(far)
