@@ -133,7 +133,7 @@ class Continuity:
             self._hub,
             delivery=self._delivery,
             path=path,
-            give=self._hub.messages.emit,
+            outlet=self._hub.messages,
             audience=audience,
             archive=self._archive,
             on_open=on_open,

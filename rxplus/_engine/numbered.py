@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ from rxplus._core.protocol.numbers import Span
 from rxplus._core.protocol.receipt import Receipt
 from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
-from rxplus._engine.session import Session
+from rxplus._engine.session import Outlet, Session
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
 from rxplus.errors import ConnectionClosedError, ProtocolViolationError
@@ -39,7 +39,7 @@ class NumberedSession(Session):
         receipt: numbers what arrives.
         delivery: how often to acknowledge.
         path: for reports.
-        give: gives a value to subscribers; called where they run.
+        outlet: gives values to subscribers; called where they run.
         audience: the component whose subscribers are to be done before a message is
             acknowledged; a client's group, if it has one.
         archive: what outlives the process.
@@ -56,10 +56,12 @@ class NumberedSession(Session):
         "_audience",
         "_call_ack",
         "_held",
+        "_outlet",
         "_path",
         "_receipt",
         "_settling",
         "_straight",
+        "on_messages",
     )
 
     def __init__(
@@ -72,12 +74,12 @@ class NumberedSession(Session):
         receipt: Receipt,
         delivery: Delivery,
         path: str,
-        give: Callable[[Any], None],
+        outlet: Outlet,
         audience: Hub[Any],
         archive: Archive | None,
         on_end: Callable[[CloseInfo], None],
     ) -> None:
-        super().__init__(connection, datatype, source, hub, deliver=give, on_end=on_end)
+        super().__init__(connection, datatype, source, hub, deliver=outlet.emit, on_end=on_end)
         self._receipt = receipt
         self._path = path
         self._audience = audience
@@ -88,23 +90,26 @@ class NumberedSession(Session):
         if not audience.heard:
             self._held = []
             audience.when_heard(self._let_go)
-        self.give(give)
+        self.give_to(outlet)
+        if audience.direct:  # else reading may have to be paused after any message
+            self.on_messages = self._take_batch
         self._ack_delay = delivery.ack_delay
         self._ack_timer: asyncio.TimerHandle | None = None
         # Subscribers may run on a thread of their own, and acknowledge from there.
         self._call_ack = self._ack if audience.direct else self._call_ack_on_loop
         self._ack_called = False
 
-    def give(self, give: Callable[[Any], None]) -> None:
-        """Say what gives a value to subscribers."""
+    def give_to(self, outlet: Outlet) -> None:
+        """Say what gives values to subscribers."""
         self._look_ahead()
         # Subscribers of a group that has a scheduler run too late for a transaction here.
         soon = self._audience.direct or self._audience is self._hub
         self._settling = self._archive is not None and soon
         if self._settling:
-            self._deliver = lambda value: self._settle(*self._at, 1, partial(give, value))
+            self._deliver = lambda value: self._settle(*self._at, 1, partial(outlet.emit, value))
         else:
-            self._deliver = self._hub.into(give)
+            self._deliver = self._hub.into(outlet.emit)
+        self._outlet = outlet
 
     def _look_ahead(self) -> None:
         """Find out whether subscribers are done with a message as soon as they were given it."""
@@ -118,22 +123,48 @@ class NumberedSession(Session):
                 self._on_control(message)
                 return
             message = message[1:]
-        receipt = self._receipt
+        if self._straight:
+            self._take_run((message,))
+        elif self._accept((message,)):
+            place = (self._receipt, self._receipt.received)
+            self._hold(partial(self._pass_on, message, place))
+
+    def _take_batch(self, messages: Sequence[Payload]) -> None:
+        """Take messages that arrived together."""
+        run: list[Payload] = []
+        for message in messages:
+            if isinstance(message, str) and message.startswith(ESCAPE):
+                self._take_run(run)
+                run = []
+                self.on_message(message)
+            else:
+                run.append(message)
+        self._take_run(run)
+
+    def _take_run(self, run: Sequence[Payload]) -> None:
+        """Take messages as they are, of which there may be none."""
+        if not self._straight:
+            for message in run:
+                self.on_message(message)
+            return
+        while run:
+            # As many as may wait for an acknowledgement: subscribers are done with them at once.
+            receipt = self._receipt
+            part = max(1, receipt.due_at - receipt.received)
+            messages, run = self._accept(run[:part]), run[part:]
+            if messages:
+                self.take_all(messages, self._outlet)
+                receipt.processed = receipt.received
+                self._ack_soon()
+
+    def _accept(self, messages: Sequence[Payload]) -> Sequence[Payload]:
+        """Number messages; return those that have not arrived before."""
         try:
-            number = receipt.accept(len(message))
+            again = self._receipt.accept(len(messages), sum(map(len, messages)))
         except ProtocolViolationError as exc:
             self.refuse(exc)
-            return
-        if number and self._straight:
-            # Most messages: subscribers are done with them when this returns.
-            Session.on_message(self, message)
-            receipt.processed = number
-            if number >= receipt.due_at:
-                self._ack()
-            elif self._ack_timer is None:
-                self._start_ack_timer()
-        elif number:
-            self._hold(partial(self._pass_on, message, (receipt, number)))
+            return ()
+        return messages[again:] if again else messages
 
     def _on_control(self, message: str) -> None:
         """Take a control message."""
@@ -195,6 +226,13 @@ class NumberedSession(Session):
         """Acknowledge messages when subscribers are done with them."""
         self._after(self._processed, place)
         if self._ack_timer is None:
+            self._start_ack_timer()
+
+    def _ack_soon(self) -> None:
+        """Acknowledge messages that subscribers are done with."""
+        if self._receipt.processed >= self._receipt.due_at:
+            self._ack()
+        elif self._ack_timer is None:
             self._start_ack_timer()
 
     def _processed(self, place: _Place) -> None:

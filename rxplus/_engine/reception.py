@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rxplus._core.losses import LossReason
@@ -35,7 +35,7 @@ class SessionMember(Member):
         archive: what outlives the process.
     """
 
-    __slots__ = ("archive", "conversation", "expiry", "give", "over", "token")
+    __slots__ = ("archive", "conversation", "expiry", "outlet", "over", "token")
 
     session: ServerSession  # pyright: ignore[reportIncompatibleVariableOverride]  # set here only
 
@@ -66,7 +66,7 @@ class SessionMember(Member):
                 epoch=archive.record.epoch,
                 received=archive.received,
             )
-        self.give: Callable[[Any], None] = _nowhere
+        self.outlet: Outlet = _NOWHERE
         self.expiry: asyncio.TimerHandle | None = None
         self.over = False
 
@@ -104,7 +104,7 @@ class ServerSession(ReliableSession):
             hub,
             delivery=delivery,
             path=member.channel.path,
-            give=_nowhere,
+            outlet=_NOWHERE,
             audience=hub,
             archive=None,
             on_end=on_end,
@@ -124,7 +124,7 @@ class ServerSession(ReliableSession):
         self._archive = member.archive
         if member.archive is not None:
             member.archive.put_off = self.put_off
-        self.give(member.give)
+        self.give_to(member.outlet)
 
     def _take(self, control: Control) -> None:
         greeting = self.conversation.stage is Stage.GREETING
@@ -277,7 +277,7 @@ class Reception:
                 self._hub.report(exc, f"a session on {record.path} stays in the store")
                 continue
             member = self._member(AbsentConnection(record.path), channel, record.user, token)
-            member.session = self._session(member, _nowhere)
+            member.session = self._session(member, _unheard)
             member.session.end = ABSENT
             member.conversation.disconnect()
             self._register(member)
@@ -326,7 +326,7 @@ class Reception:
 
     def _register(self, member: SessionMember) -> None:
         self._members[member.token] = member
-        member.give = self._enroll(member).emit
+        member.outlet = self._enroll(member)
 
     def _make_room(self) -> None:
         """End the session that has been without a connection for longest."""
@@ -372,5 +372,18 @@ class Reception:
             member.expiry = None
 
 
-def _nowhere(_: Any) -> None:
-    """Take nothing: before hello there is nothing."""
+class _Nowhere:
+    """Takes nothing: before hello there is nothing."""
+
+    def emit(self, value: Any) -> None:
+        """Take nothing."""
+
+    def emit_all(self, values: Sequence[Any]) -> None:
+        """Take nothing."""
+
+
+_NOWHERE = _Nowhere()
+
+
+def _unheard(info: CloseInfo) -> None:
+    """Stand for who would hear of the end of a connection that there has not been."""

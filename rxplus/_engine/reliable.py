@@ -14,6 +14,7 @@ from rxplus._core.protocol.receipt import Receipt
 from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
 from rxplus._engine.numbered import NumberedSession
+from rxplus._engine.session import Outlet
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
 from rxplus.errors import ProtocolViolationError, StoreFullError
@@ -34,9 +35,9 @@ SUPERSEDED = 4409
 class _NoReceipt(Receipt):
     """Stands for that of a session to which this connection no longer belongs."""
 
-    def accept(self, size: int) -> int:
-        """Drop it."""
-        return 0
+    def accept(self, count: int, size: int) -> int:
+        """Drop them."""
+        return count
 
 
 class ReliableSession(NumberedSession):
@@ -51,7 +52,7 @@ class ReliableSession(NumberedSession):
         hub: of the component.
         delivery: how often to acknowledge.
         path: for reports.
-        give: gives a value to subscribers; called where they run.
+        outlet: gives values to subscribers; called where they run.
         audience: the component whose subscribers are to be done before a message is
             acknowledged; a client's group, if it has one.
         archive: what outlives the process.
@@ -69,7 +70,7 @@ class ReliableSession(NumberedSession):
         *,
         delivery: Delivery,
         path: str,
-        give: Callable[[Any], None],
+        outlet: Outlet,
         audience: Hub[Any],
         archive: Archive | None,
         on_end: Callable[[CloseInfo], None],
@@ -82,7 +83,7 @@ class ReliableSession(NumberedSession):
             receipt=conversation.incoming,
             delivery=delivery,
             path=path,
-            give=give,
+            outlet=outlet,
             audience=audience,
             archive=archive,
             on_end=on_end,

@@ -124,6 +124,25 @@ class Session:
         if self._hub.deliver.full:
             self.connection.pause_reading()
 
+    def take_all(self, messages: Sequence[Payload], outlet: Outlet) -> None:
+        """Take messages that arrived together, for subscribers on the loop thread.
+
+        There nothing ever waits for them, so that reading need not be paused in between.
+        """
+        stats = self._stats
+        stats.messages_in += len(messages)
+        stats.bytes_in += sum(map(payload_size, messages))
+        unpackage = self._unpackage
+        values: list[Any] = []
+        for message in messages:
+            try:
+                values.append(unpackage(message))
+            except Exception as exc:  # noqa: BLE001 - as in on_message()
+                outlet.emit_all(values)  # first what came first
+                values = []
+                self._undecodable(message, exc)
+        outlet.emit_all(values)
+
     def on_writable(self) -> None:
         self.pump()
 
@@ -228,14 +247,11 @@ class Session:
 class BatchSession(Session):
     """A :class:`Session` that takes what has arrived together in one go.
 
-    For subscribers on the loop thread: there nothing ever waits for them, so that reading need
-    not be paused within a batch.
-
     Args:
         outlet: takes what arrives.
     """
 
-    __slots__ = ("_deliver_all",)
+    __slots__ = ("_outlet",)
 
     def __init__(
         self,
@@ -248,22 +264,10 @@ class BatchSession(Session):
         on_end: Callable[[CloseInfo], None],
     ) -> None:
         super().__init__(connection, datatype, source, hub, deliver=outlet.emit, on_end=on_end)
-        self._deliver_all = outlet.emit_all
+        self._outlet = outlet
 
     def on_messages(self, messages: Sequence[Payload]) -> None:
-        stats = self._stats
-        stats.messages_in += len(messages)
-        stats.bytes_in += sum(map(payload_size, messages))
-        unpackage = self._unpackage
-        values: list[Any] = []
-        for message in messages:
-            try:
-                values.append(unpackage(message))
-            except Exception as exc:  # noqa: BLE001 - as in on_message()
-                self._deliver_all(values)  # first what came first
-                values = []
-                self._undecodable(message, exc)
-        self._deliver_all(values)
+        self.take_all(messages, self._outlet)
 
 
 def plain_session(

@@ -12,7 +12,15 @@ from machine import PORT, SOON, Machine, close, send
 from sessions import Hand, hello
 from world import World, tagged
 
-from rxplus import ConnectionState, Delivery, Loss, LossReason, StoreError, StoreFullError
+from rxplus import (
+    ConnectionState,
+    Delivery,
+    Loss,
+    LossReason,
+    StoreError,
+    StoreFullError,
+    TaggedData,
+)
 from rxplus._core.protocol.control import Ack, Seq, Sync, Welcome
 from rxplus._engine.reception import SessionMember
 from rxplus.stores import SQLiteStore
@@ -375,7 +383,11 @@ def test_message_whose_subscriber_finds_the_disk_full_comes_again(
     """All is done or nothing, also while there is room for the number of the message alone."""
     with SQLiteStore(tmp_path / "far.db") as store:
         server = world.server(PORT, delivery=Delivery.durable(store))
-        server.subscribe(lambda value: store.append("seen", [value.data]))
+
+        def note(value: TaggedData) -> None:
+            store.append("seen", [value.data])
+
+        server.subscribe(note)
         assert near.connect().wait_connected(5)
         room = shutil.disk_usage(tmp_path)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: room._replace(free=RESERVE))

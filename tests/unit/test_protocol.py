@@ -126,38 +126,53 @@ def is_due(receipt: Receipt) -> bool:
     return receipt.processed >= receipt.due_at
 
 
+def arrive(receipt: Receipt, size: int) -> int:
+    """Have one message arrive; return its number, or 0 if it has arrived before."""
+    return 0 if receipt.accept(1, size) else receipt.received
+
+
 def test_receipt_numbers_what_arrives() -> None:
     """The first message has the number that was said, each further one the next."""
     receipt = Receipt(Delivery.acknowledged())
     assert receipt.sequence(1) is None
-    assert [receipt.accept(4) for _ in range(3)] == [1, 2, 3]
+    assert [arrive(receipt, 4) for _ in range(3)] == [1, 2, 3]
 
 
 def test_receipt_drops_what_has_arrived_before() -> None:
     """After a reconnect messages up to the last that arrived are dropped by number."""
     receipt = Receipt(Delivery.acknowledged(), received=5)
     assert receipt.sequence(4) is None
-    assert [receipt.accept(4) for _ in range(4)] == [0, 0, 6, 7]
+    assert [arrive(receipt, 4) for _ in range(4)] == [0, 0, 6, 7]
+
+
+def test_receipt_numbers_messages_that_arrive_together() -> None:
+    """Those in front may have arrived before: all, some or none of them."""
+    receipt = Receipt(Delivery.acknowledged(ack_bytes=10), received=5)
+    receipt.sequence(1)
+    assert (receipt.accept(3, 3), receipt.received) == (3, 5)
+    assert (receipt.accept(4, 4), receipt.received) == (2, 7)
+    assert (receipt.accept(2, 2), receipt.received, receipt.due_at) == (0, 9, 261)
+    assert (receipt.accept(1, 1), receipt.received, receipt.due_at) == (0, 10, 10)
 
 
 def test_receipt_tells_what_was_withdrawn() -> None:
     """Numbers that are passed over were given up by the sender."""
     receipt = Receipt(Delivery.acknowledged(), received=5)
     assert receipt.sequence(9) == Span(6, 8)
-    assert receipt.accept(4) == 9
+    assert arrive(receipt, 4) == 9
 
 
 def test_receipt_refuses_a_message_without_a_number() -> None:
     """The number has to be said first, on each connection anew, and once."""
     receipt = Receipt(Delivery.acknowledged())
     with pytest.raises(ProtocolViolationError, match="before the number"):
-        receipt.accept(4)
+        arrive(receipt, 4)
     receipt.sequence(1)
     with pytest.raises(ProtocolViolationError, match="said twice"):
         receipt.sequence(1)
     receipt.disconnect()
     with pytest.raises(ProtocolViolationError, match="before the number"):
-        receipt.accept(4)
+        arrive(receipt, 4)
 
 
 def test_receipt_is_due_by_count() -> None:
@@ -165,9 +180,9 @@ def test_receipt_is_due_by_count() -> None:
     receipt = Receipt(Delivery.acknowledged(ack_messages=3))
     receipt.sequence(1)
     for number in (1, 2):
-        receipt.processed = receipt.accept(1)
+        receipt.processed = arrive(receipt, 1)
         assert (receipt.processed, is_due(receipt), receipt.owes) == (number, False, True)
-    receipt.processed = receipt.accept(1)
+    receipt.processed = arrive(receipt, 1)
     assert is_due(receipt)
     assert receipt.acknowledge() == 3
     assert (is_due(receipt), receipt.owes) == (False, False)
@@ -177,7 +192,7 @@ def test_receipt_is_due_by_size() -> None:
     """So many bytes are acknowledged at once, but nothing that is not processed."""
     receipt = Receipt(Delivery.acknowledged(ack_bytes=10))
     receipt.sequence(1)
-    receipt.accept(10)
+    arrive(receipt, 10)
     assert not is_due(receipt)
     receipt.processed = 1
     assert is_due(receipt)
@@ -189,7 +204,7 @@ def test_receipt_acknowledges_again_on_a_new_connection() -> None:
     """The last acknowledgement may have been lost with the connection."""
     receipt = Receipt(Delivery.acknowledged())
     receipt.sequence(1)
-    receipt.processed = receipt.accept(1)
+    receipt.processed = arrive(receipt, 1)
     receipt.acknowledge()
     receipt.disconnect()
     receipt.sequence(2)
@@ -346,7 +361,7 @@ class Side:
             assert control is not None
             return self.apply(self.conversation.receive(control))
         receipt = self.conversation.incoming
-        number = receipt.accept(len(message))
+        number = arrive(receipt, len(message))
         if not number:
             return []
         self.seen.append(message.removeprefix("\0"))

@@ -74,31 +74,32 @@ class Receipt:
         self.received = max(self.received, number - 1)
         return Span.of(expected, number - 1)
 
-    def accept(self, size: int) -> int:
-        """Count a message that arrived.
+    def accept(self, count: int, size: int) -> int:
+        """Count messages that arrived.
 
         Args:
-            size: about how large it is.
+            count: how many.
+            size: about how large they are, all together.
 
         Returns:
-            Its number; 0 when it has arrived before, and is to be dropped.
+            How many of them, from the first on, have arrived before and are to be dropped.
 
         Raises:
-            ProtocolViolationError: its number was not said.
+            ProtocolViolationError: their numbers were not said.
         """
-        if self._skip:
-            return self._skipped()
-        self.received += 1
+        again = self._again(count) if self._skip else 0
+        self.received += count - again
         self._unacked_bytes += size
         if self._unacked_bytes >= self._ack_bytes:
             self.due_at = min(self.due_at, self.received)
-        return self.received
+        return again
 
-    def _skipped(self) -> int:
+    def _again(self, count: int) -> int:
         if self._skip == _UNNUMBERED:
             raise ProtocolViolationError("a message came before the number of the first")
-        self._skip -= 1
-        return 0
+        again = min(count, self._skip)
+        self._skip -= again
+        return again
 
     def rewind(self) -> None:
         """Have what subscribers are not done with come again, on the next connection."""
