@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rxplus_testing._heartbeat import Heartbeat
 from rxplus_testing._link import Terminal
 from rxplus_testing._rxplus import (
     Address,
+    BatchReceiver,
     CloseInfo,
     ConnectionClosedError,
     Payload,
@@ -153,6 +154,11 @@ class MemoryConnection:
     def arrive(self, item: Item) -> None:
         """Take what came over the link."""
         self._inbox.append(item)
+        if not isinstance(self._receiver, BatchReceiver):
+            self._read()  # so that a hold which it sets off comes before the next
+
+    def arrived(self) -> None:
+        """Read all that came together."""
         self._read()
 
     def _read(self) -> None:
@@ -189,7 +195,24 @@ class MemoryConnection:
             text = f"over size limit ({message.size} > {limit} bytes)"
             self.fail(1009, text, ValueError(text))
             return
-        self._call(self._receiver.on_message, message.payload)
+        if self._more and isinstance(self._receiver, BatchReceiver):
+            self._call(self._receiver.on_messages, [message.payload, *self._take_more()])
+        else:
+            self._call(self._receiver.on_message, message.payload)
+
+    @property
+    def _more(self) -> bool:
+        """Whether what comes next is a message, and not too large."""
+        limit = self._options.max_message_size
+        following = self._inbox[0] if self._inbox else None
+        return isinstance(following, Message) and (limit is None or following.size <= limit)
+
+    def _take_more(self) -> Iterator[Payload]:
+        while self._more:
+            message = self._inbox.popleft()
+            assert isinstance(message, Message)
+            self._terminal.acknowledge(message.size)
+            yield message.payload
 
     def _handle_close(self, code: int, reason: str) -> None:
         if self._state is _State.OPEN:
@@ -312,6 +335,7 @@ class MemoryConnection:
         """Hear that the link was cut; what had arrived is delivered first."""
         self._broken = True
         self.arrive(Eof(error))
+        self._read()
 
     def _progress(self) -> int | None:
         # Who does not read may have the pong unread.

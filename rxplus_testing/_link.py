@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from rxplus_testing._faults import Cut, FailSend
+from rxplus_testing._faults import Cut, Direction, FailSend
 from rxplus_testing._pipe import Medium, Pipe
 from rxplus_testing._rxplus import Address, ConnectionClosedError
 from rxplus_testing._traffic import TrafficEntry
@@ -19,6 +19,9 @@ class End(Protocol):
 
     def arrive(self, item: Item) -> None:
         """Take what came through the pipe."""
+
+    def arrived(self) -> None:
+        """Hear that this was all that came together."""
 
     def broken(self, error: Exception) -> None:
         """Hear that the link was cut."""
@@ -86,6 +89,11 @@ class Terminal:
         if self._end is not None:
             self._end.arrive(item)
 
+    def delivered(self) -> None:
+        """Tell the end that sits here that this was all that came together."""
+        if self._end is not None:
+            self._end.arrived()
+
     def break_off(self, error: Exception) -> None:
         """Tell the end that sits here that the link was cut."""
         if self._end is not None:
@@ -120,11 +128,14 @@ class Link:
         self.server = Terminal(self, server, client, f":{self.port} -> {name}")
         self._medium = medium
         self._on_done = on_done
-        self._up = Pipe[Item](medium, self.port, "up", self.server.deliver, self._cut)
-        self._down = Pipe[Item](medium, self.port, "down", self.client.deliver, self._cut)
+        self._up = self._pipe(medium, "up", self.server)
+        self._down = self._pipe(medium, "down", self.client)
         cut = medium.faults.take(Cut, self.port)
         for pipe in (self._up, self._down):
             pipe.cut_after(cut)
+
+    def _pipe(self, medium: Medium, direction: Direction, to: Terminal) -> Pipe[Item]:
+        return Pipe(medium, self.port, direction, to.deliver, self._cut, on_rest=to.delivered)
 
     def carry(self, sender: Terminal, item: Item, direction: str) -> None:
         """Log ``item`` and put it into the pipe that leads away from ``sender``."""

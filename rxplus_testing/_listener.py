@@ -151,6 +151,9 @@ class Doorman:
         else:
             self.terminal.detach()
 
+    def arrived(self) -> None:
+        """Each item was taken as it came."""
+
     def broken(self, error: Exception) -> None:
         """Hear that the link was cut."""
         self.terminal.detach()

@@ -95,6 +95,9 @@ class MemoryLine(Line):
         self._inbox.append(item)
         self._read()
 
+    def arrived(self) -> None:
+        """Each item was taken as it came."""
+
     def broken(self, error: Exception) -> None:
         """Hear that the link was cut."""
         self.arrive(Eof(error))

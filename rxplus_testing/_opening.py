@@ -67,6 +67,9 @@ class ClientOpening:
             self._terminal.detach()
             self._answer.set_result(item)
 
+    def arrived(self) -> None:
+        """Each item was taken as it came."""
+
     def broken(self, error: Exception) -> None:
         """Hear that the link was cut."""
         self.arrive(Eof(error))

@@ -93,6 +93,7 @@ class Pipe(Generic[T]):
         direction: where it leads.
         sink: takes an item that has arrived.
         on_cut: called when the place has arrived at which a fault cuts the link.
+        on_rest: called behind items that have arrived together.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Pipe(Generic[T]):
         direction: Direction,
         sink: Callable[[T], None],
         on_cut: Callable[[], None],
+        on_rest: Callable[[], None] = lambda: None,
     ) -> None:
         self.direction: Direction = direction
         self._loop = medium.loop
@@ -109,6 +111,7 @@ class Pipe(Generic[T]):
         self._port = port
         self._sink = sink
         self._on_cut = on_cut
+        self._on_rest = on_rest
         self._queue: deque[tuple[float, Callable[[], None], T | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         # When the last item will have left, and when it will arrive: nothing overtakes it.
@@ -176,8 +179,9 @@ class Pipe(Generic[T]):
         self._timer = None
         while self._queue and self._queue[0][0] <= self._loop.time():
             if self._conditions.held(self._port, self.direction):
-                return
+                break
             self._queue.popleft()[1]()
+        self._on_rest()
         self.arm()
 
 

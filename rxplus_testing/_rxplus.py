@@ -23,6 +23,7 @@ from rxplus.server import RxWSServer
 from rxplus.store import Store, Stored
 from rxplus.tagged import TaggedData
 from rxplus.transport import (
+    BatchReceiver,
     ClientEndpoint,
     CloseInfo,
     Connection,
@@ -39,6 +40,7 @@ from rxplus.transport import (
 __all__ = [
     "PACKAGE_PATH",
     "Address",
+    "BatchReceiver",
     "BeginExit",
     "ClientEndpoint",
     "CloseInfo",

@@ -18,7 +18,7 @@ from rxplus._engine.session import Outlet, Session
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
 from rxplus.errors import ConnectionClosedError, ProtocolViolationError
-from rxplus.transport import CloseInfo, Connection, Payload
+from rxplus.transport import CloseInfo, Connection, Payload, Receiver
 
 __all__ = ["NumberedSession"]
 
@@ -61,7 +61,6 @@ class NumberedSession(Session):
         "_receipt",
         "_settling",
         "_straight",
-        "on_messages",
     )
 
     def __init__(
@@ -91,8 +90,6 @@ class NumberedSession(Session):
             self._held = []
             audience.when_heard(self._let_go)
         self.give_to(outlet)
-        if audience.direct:  # else reading may have to be paused after any message
-            self.on_messages = self._take_batch
         self._ack_delay = delivery.ack_delay
         self._ack_timer: asyncio.TimerHandle | None = None
         # Subscribers may run on a thread of their own, and acknowledge from there.
@@ -115,6 +112,11 @@ class NumberedSession(Session):
         """Find out whether subscribers are done with a message as soon as they were given it."""
         self._straight = self._archive is None and self._audience.direct and self._held is None
 
+    @property
+    def receiver(self) -> Receiver:
+        # With a scheduler reading may have to be paused after any message.
+        return _InBatches(self) if self._audience.direct else self
+
     # ── messages ──────────────────────────────────────────────────────────────────────────
 
     def on_message(self, message: Payload) -> None:
@@ -129,7 +131,7 @@ class NumberedSession(Session):
             place = (self._receipt, self._receipt.received)
             self._hold(partial(self._pass_on, message, place))
 
-    def _take_batch(self, messages: Sequence[Payload]) -> None:
+    def take_batch(self, messages: Sequence[Payload]) -> None:
         """Take messages that arrived together."""
         run: list[Payload] = []
         for message in messages:
@@ -279,6 +281,18 @@ class NumberedSession(Session):
         if not self._held:
             self._audience.never_mind(self._let_go)
         super().on_closed(info)
+
+
+class _InBatches:
+    """Receives for a session, in one call what has arrived together."""
+
+    __slots__ = ("on_closed", "on_message", "on_messages", "on_writable")
+
+    def __init__(self, session: NumberedSession) -> None:
+        self.on_message = session.on_message
+        self.on_messages = session.take_batch
+        self.on_writable = session.on_writable
+        self.on_closed = session.on_closed
 
 
 def _nothing() -> None:

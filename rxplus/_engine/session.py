@@ -14,7 +14,7 @@ from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
 from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
-from rxplus.transport import CloseInfo, Connection, Payload
+from rxplus.transport import CloseInfo, Connection, Payload, Receiver
 
 __all__ = ["BatchSession", "Outlet", "Session", "payload_size", "plain_session"]
 
@@ -106,8 +106,13 @@ class Session:
         self._stats.connections_opened += 1
         if self._unsafe and not trusted and not is_loopback(self.connection):
             self._warn_unsafe()
-        self.connection.start(self)
+        self.connection.start(self.receiver)
         self.pump()
+
+    @property
+    def receiver(self) -> Receiver:
+        """What the connection is to deliver to."""
+        return self
 
     # ── in: the connection's Receiver ─────────────────────────────────────────────────────
 

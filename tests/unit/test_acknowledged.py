@@ -191,6 +191,58 @@ def test_session_carries_text_that_looks_like_control(world: World) -> None:
 # ── expiry ────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_session_takes_what_arrives_together_in_order(world: World, direct: bool) -> None:
+    """Numbers, control messages and their look-alikes hold within one read as they do over many."""
+    delivery = Delivery.acknowledged(ack_messages=4)
+    scheduler = None if direct else world.sim.scheduler
+    server = world.server(delivery=delivery, scheduler=scheduler)
+    values = world.sim.record(server)
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1), "1", "\0\0", "", Sync(), *(str(n) for n in range(4, 14)))
+    token = token_of(hand)
+    data = [value.data for value in values.values]
+    assert data == ["1", "\0", "", *(str(n) for n in range(4, 14))]
+    hand.drop()
+    hand = Hand(world, server)
+    hand.say(hello(token, epoch=2, next=14), Seq(12), "again", "and again", "14", "15", Sync())
+    assert [value.data for value in values.values[13:]] == ["14", "15"]
+    assert hand.controls()[-1] == Ack(15)
+    hand.drop()
+    server.close(0)
+
+
+def test_session_acknowledges_within_what_arrives_together(world: World) -> None:
+    """After so many messages as were agreed on, not after all that one read happened to bring."""
+    server = world.server(delivery=Delivery.acknowledged(ack_messages=4))
+    seen: list[tuple[str, int]] = []
+    server.subscribe(
+        lambda value: seen.append((value.data, member_of(server).conversation.incoming.acked))
+    )
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1), *"abcdefghij")
+    assert seen == list(zip("abcdefghij", [0] * 4 + [4] * 4 + [8] * 2, strict=True))
+    hand.drop()
+    server.close(0)
+
+
+def test_session_that_ends_within_what_arrives_together_takes_no_more(world: World) -> None:
+    """What is behind a violation is not dealt with."""
+    server = world.server(delivery=ACKNOWLEDGED)
+    values = world.sim.record(server)
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1), "taken", Seq(2), "void", "void", "\0\0void")
+    assert [value.data for value in values.values] == ["taken"]
+    assert hand.end is not None
+    assert hand.end.code == 4400
+    hand = Hand(world, server)
+    hand.say(hello(), "without a number", "void")
+    assert hand.end is not None
+    assert hand.end.code == 4400
+    assert [value.data for value in values.values] == ["taken"]
+    server.close(0)
+
+
 def test_session_expires_on_the_server(world: World) -> None:
     """A client that stays away is given up: its peer completes, what it did not get is lost."""
     server = world.server(delivery=ACKNOWLEDGED)

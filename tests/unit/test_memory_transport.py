@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -257,6 +257,35 @@ def test_hold_delays_and_release_delivers_in_order(world: World) -> None:
     world.net.release()
     world.sim.run_until_idle()
     assert server.messages == ["on its way", "held"]
+
+
+class InBatches(End):
+    """Takes in one call what has arrived together."""
+
+    def on_messages(self, messages: Sequence[Payload]) -> None:
+        """Write them down as one."""
+        self.events.append((self._world.sim.now, list(messages)))
+
+
+def test_messages_that_arrive_together_come_in_one_call(world: World) -> None:
+    """To those who ask for it; a single one, or one that is too large, comes by itself."""
+    world.listen(max_message_size=4)
+    client = world.connect()
+    server = world.servers[-1]
+    server.__class__ = InBatches  # it was started: what it is asked for is looked at as it goes
+    client.send("a", b"b", "c")
+    world.sim.advance(1.0)
+    client.send("d")
+    world.sim.advance(1.0)
+    server.pause()
+    client.send("e")
+    world.sim.advance(1.0)
+    client.send("f", "large", "never")
+    world.sim.advance(1.0)
+    server.resume()
+    world.sim.advance(1.0)
+    assert [event for _, event in server.events[:3]] == [["a", b"b", "c"], "d", ["e", "f"]]
+    assert server.code == 1009
 
 
 def test_hold_from_within_a_delivery_holds_the_rest(world: World) -> None:
