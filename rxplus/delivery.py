@@ -30,6 +30,9 @@ class Delivery:
         max_messages: most messages that are on their way: sent and not acknowledged. With
             more, sending waits, and what is sent meanwhile fills the :class:`Buffer`.
         max_bytes: the same in bytes.
+        max_age: seconds that a message may be on its way; ``None`` for ever. Age is looked at
+            when a connection opens: older ones are given up then, and reported by both sides. A
+            store has a limit of its own.
         expiry: seconds that a session outlives its connection. Of the two sides' values the
             smaller one counts.
         ack_messages: acknowledge after so many messages,
@@ -48,6 +51,7 @@ class Delivery:
     level: Level = Level.AT_MOST_ONCE
     max_messages: int = 65_536
     max_bytes: int = 64 * 2**20
+    max_age: float | None = None
     expiry: float = 120.0
     ack_messages: int = 256
     ack_bytes: int = 256 * 2**10
@@ -62,6 +66,7 @@ class Delivery:
         for key in ("max_messages", "max_bytes", "ack_messages", "ack_bytes"):
             check_count(f"Delivery.{key}", getattr(self, key))
         check_count("Delivery.redeliver", self.redeliver, least=0)
+        check_duration("Delivery.max_age", self.max_age)
         check_duration("Delivery.expiry", self.expiry, optional=False)
         check_duration("Delivery.ack_delay", self.ack_delay, optional=False)
         check_instance("Delivery.resend_lost", self.resend_lost, bool, "a bool")
@@ -73,6 +78,10 @@ class Delivery:
             raise ValueError(
                 f"Delivery.store is for durable, and needed there: level is {self.level}, "
                 f"store is {self.store!r}"
+            )
+        if self.store is not None and self.max_age is not None:
+            raise ValueError(
+                f"Delivery.max_age is not for durable, got {self.max_age!r}; give it to the store"
             )
 
     @classmethod
@@ -91,6 +100,7 @@ class Delivery:
         *,
         max_messages: int = 65_536,
         max_bytes: int = 64 * 2**20,
+        max_age: float | None = None,
         expiry: float = 120.0,
         ack_messages: int = 256,
         ack_bytes: int = 256 * 2**10,
@@ -108,6 +118,7 @@ class Delivery:
             level=Level.ACKNOWLEDGED,
             max_messages=max_messages,
             max_bytes=max_bytes,
+            max_age=max_age,
             expiry=expiry,
             ack_messages=ack_messages,
             ack_bytes=ack_bytes,
@@ -134,8 +145,8 @@ class Delivery:
     ) -> Delivery:
         """Deliver exactly once and in order, also when this process is killed and started again.
 
-        ``on_next`` returns when the message is in the store. The arguments are those of the
-        class.
+        ``on_next`` returns when the message is in the store, whose limits apply. The arguments
+        are those of the class.
         """
         return cls(
             level=Level.DURABLE,

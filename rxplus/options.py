@@ -138,6 +138,11 @@ class ClientOptions(_Options):
                 "delivery of a client cannot be durable with fallback='at_most_once': what is in "
                 "its store would have to be thrown away; take 'acknowledged', or no fallback"
             )
+        if self.delivery.store is not None and self.buffer != Buffer():
+            raise ValueError(
+                f"buffer does not apply to a durable client, got {self.buffer!r}: its messages "
+                "are in the store, which has limits of its own"
+            )
         object.__setattr__(self, "tls", TLS.of(self.tls))
 
     @property

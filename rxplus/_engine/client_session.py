@@ -84,7 +84,13 @@ class Continuity:
         self.stored: StoredOutgoing | None = None
         """What is sent, if that is in a store."""
         if delivery.store is None:
-            self._conversation = ClientConversation(Replay(source, delivery), delivery)
+            replay = Replay(
+                source,
+                delivery,
+                now=hub.runtime.now,
+                on_expired=lambda span: hub.lose_span(self._path, LossReason.EXPIRED, span),
+            )
+            self._conversation = ClientConversation(replay, delivery)
         else:
             name = f"client {path}"
             self._claim = Claim(

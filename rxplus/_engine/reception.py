@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rxplus._core.losses import LossReason
@@ -56,7 +57,13 @@ class SessionMember(Member):
         self.token = token
         self.archive = archive
         if archive is None:
-            self.conversation = ServerConversation(Replay(self, delivery), delivery, token=token)
+            replay = Replay(
+                self,
+                delivery,
+                now=hub.runtime.now,
+                on_expired=partial(hub.lose_span, channel.path, LossReason.EXPIRED),
+            )
+            self.conversation = ServerConversation(replay, delivery, token=token)
         else:
             self.stored = StoredOutgoing(hub, archive, channel.path, delivery, self._pump)
             self.conversation = ServerConversation(

@@ -217,9 +217,8 @@ class StoredOutgoing:
     def _give_up(self, arrived: int) -> int:
         """Give up what has waited for too long, and report it, once.
 
-        They stay in the store until the peer acknowledges them, which says that it knows. Until
-        then all that is said of this side's numbers is as if they could still be sent, also by
-        the next process. The record is kept before the peer hears of it, as on each connection.
+        It stays in the store until the peer acknowledges it, also for the next process. The
+        record is kept before the peer hears of it, as on each connection.
 
         Args:
             arrived: the last message that need not be sent.
@@ -228,17 +227,10 @@ class StoredOutgoing:
             The number before that of the first message to be sent.
         """
         record = self._archive.record
-        last = max(self._expired(), record.given_up)
-        if last <= arrived:
-            return arrived
-        # Some may be reported already, and the peer may have lost some that it had.
-        for first, end in (
-            (arrived + 1, record.given_up_after),
-            (max(arrived, record.given_up) + 1, last),
-        ):
-            span = Span.of(first - record.base, end - record.base)
-            self._hub.lose_span(self._path, LossReason.EXPIRED, span)
-        record.given_up_after, record.given_up = arrived, last
+        last, spans = record.give_up(self._expired(), arrived)
+        for span in spans:
+            numbers = Span(span.first - record.base, span.last - record.base)
+            self._hub.lose_span(self._path, LossReason.EXPIRED, numbers)
         return last
 
     def _expired(self) -> int:

@@ -243,6 +243,38 @@ def test_session_that_ends_within_what_arrives_together_takes_no_more(world: Wor
     server.close(0)
 
 
+@pytest.mark.parametrize("sender", ["client", "server"])
+def test_session_gives_up_what_was_on_its_way_for_too_long(world: World, sender: str) -> None:
+    """Both sides report it by number, and the session goes on with what is younger."""
+    delivery = Delivery.acknowledged(max_age=10.0, max_messages=2)
+    server, client = pair(world, delivery=delivery)
+    ups, downs = world.sim.record(server), world.sim.record(client)
+    lost = [world.sim.record(one.losses) for one in (client, server)]
+    world.sim.net.hold()
+
+    def send(text: str) -> None:
+        client.on_next(text) if sender == "client" else server.peers[0].on_next(text)
+        world.settle(0.01)
+
+    send("old")
+    send("older than it looks")
+    send("waits")
+    with world.sim.net.refuse(server.port):
+        world.sim.net.sever()
+        world.sim.net.release()
+        world.settle(11)
+        assert [one.values for one in lost] == [[], []]
+    world.settle(60)
+    received = ups.values if sender == "client" else tagged("/a", *downs.values)
+    assert received == tagged("/a", "waits")
+    told, missed = lost if sender == "client" else reversed(lost)
+    assert told.values == [Loss("/a", LossReason.EXPIRED, 2, 1, 2)]
+    assert missed.values == [Loss("/a", LossReason.WITHDRAWN, 2, 1, 2)]
+    assert client.health().queued_messages == server.health().queued_messages == 0
+    client.close()
+    server.close()
+
+
 def test_session_expires_on_the_server(world: World) -> None:
     """A client that stays away is given up: its peer completes, what it did not get is lost."""
     server = world.server(delivery=ACKNOWLEDGED)

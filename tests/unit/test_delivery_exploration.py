@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aging import check_aging
 from scenarios import PATIENCE, Observed, Scene, Sender
 from world import World, tagged
 
@@ -26,11 +27,12 @@ STEPS = 40
 class History:
     """A server and two clients, to whom one thing after another happens."""
 
-    def __init__(self, sim: Sim, *, forgets: bool) -> None:
+    def __init__(self, sim: Sim, *, forgets: bool = False, ages: bool = False) -> None:
         self.sim = sim
         self.world = World(sim)
         self.random = random.Random(f"{sim.seed} history")
         self.forgets = forgets
+        self.ages = ages
         self.scheduler = self.random.choice([None, sim.scheduler])
         self.sent: dict[str, list[str]] = {"/a": [], "/b": []}
         self.to: dict[str, list[str]] = {"/a": [], "/b": []}
@@ -47,6 +49,7 @@ class History:
             ack_messages=self.random.randint(1, 5),
             ack_delay=self.random.choice([0.0, 0.01, 0.3]),
             expiry=100_000.0,
+            max_age=self.random.choice([0.1, 1.0, 5.0]) if self.ages else None,
         )
 
     def new_server(self) -> RxWSServer:
@@ -87,9 +90,13 @@ class History:
         """A client sends a few messages."""
         path = self.random.choice(["/a", "/b"])
         for _ in range(self.random.randint(1, 4)):
-            message = f"{path} {len(self.sent[path])}"
+            message = f"{path} {len(self.sent[path])}{self.padding()}"
             self.sent[path].append(message)
             self.clients[path].on_next(message)
+
+    def padding(self) -> str:
+        """Draw what makes a few messages more than is sent at once."""
+        return "x" * self.random.choice([0, 0, 0, 0, 0, 100_000])
 
     def peers(self, path: str) -> list[Peer]:
         """Return the peers on a path."""
@@ -103,7 +110,7 @@ class History:
         if len(self.peers(path)) != 1 or not self.clients[path].connected:
             return
         for _ in range(self.random.randint(1, 4)):
-            message = f"to {path} {len(self.to[path])}"
+            message = f"to {path} {len(self.to[path])}{self.padding()}"
             self.to[path].append(message)
             if self.random.random() < 0.5:
                 self.server.on_next(tagged(path, message)[0])
@@ -193,7 +200,7 @@ def test_nothing_is_lost_twice_or_out_of_order(seeds: range) -> None:
     """Whatever the network does: all that was sent arrives, once, in order, both ways."""
     for seed in seeds:
         with Sim(seed) as sim:
-            history = History(sim, forgets=False)
+            history = History(sim)
             history.go()
             assert (seed, history.seen) == (seed, history.sent)
             assert (seed, history.got) == (seed, history.to)
@@ -214,6 +221,23 @@ def test_nothing_is_lost_in_silence(seeds: range) -> None:
                 lost = sum(loss.count for name, loss in history.losses if name == path)
                 assert (seed, order) == (seed, sorted(set(order)))
                 assert (seed, len(sent) - len(order)) <= (seed, lost)
+            history.close()
+
+
+@pytest.mark.timeout(0)  # a long exploration takes as long as it takes
+@pytest.mark.parametrize("seeds", chunks(), ids=str)
+def test_nothing_grows_too_old_in_silence(seeds: range) -> None:
+    """What is on its way for too long is reported by both sides; all else arrives as ever."""
+    for seed in seeds:
+        with Sim(seed) as sim:
+            history = History(sim, ages=True)
+            history.go()
+            for path in history.sent:
+                ours = [loss for name, loss in history.losses if name == path]
+                theirs = [loss for name, loss in history.losses if name != path]
+                theirs = [loss for loss in theirs if loss.path == path]
+                check_aging(history.sent[path], history.seen[path], ours, theirs)
+                check_aging(history.to[path], history.got[path], theirs, ours)
             history.close()
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aging import check_aging
 from machine import PORT, Machine
 from world import World, tagged
 
-from rxplus import Loss, LossReason, Retry, RxWSServer, StoreFullError, Timeouts
+from rxplus import Retry, RxWSServer, StoreFullError, Timeouts
 from rxplus_testing import MemoryStore, Sim
 
 SEEDS = int(os.environ.get("RXPLUS_EXPLORE", "60"))
@@ -205,8 +206,8 @@ class History:
     def check(self) -> None:
         """Check that all arrived, once and in order, or was reported, by both sides."""
         received = self.heard if self.kind == "group" else self.near.received
-        check(self.up, self.far.received, self.near.losses, self.far.losses)
-        check(self.down, received, self.far.losses, self.near.losses)
+        check_aging(self.up, self.far.received, self.near.losses, self.far.losses)
+        check_aging(self.down, received, self.far.losses, self.near.losses)
         assert set(self.resumed[1:]) <= {True}
         (peer,) = self.far.part.peers
         assert self.near.part.health().queued_messages == 0
@@ -216,26 +217,6 @@ class History:
         """Close both."""
         self.near.part.close()
         self.far.part.close()
-
-
-def check(sent: list[str], received: list[str], told: list[Loss], missed: list[Loss]) -> None:
-    """Check one direction."""
-    given_up = numbers(told, LossReason.EXPIRED)
-    assert received == [one for number, one in enumerate(sent, 1) if number not in given_up]
-    assert numbers(missed, LossReason.WITHDRAWN) == given_up
-    assert {one.reason for one in told} <= {LossReason.EXPIRED, LossReason.WITHDRAWN}
-
-
-def numbers(losses: list[Loss], reason: LossReason) -> set[int]:
-    """Return what is reported as lost."""
-    found: set[int] = set()
-    for one in losses:
-        if one.reason is reason:
-            assert one.first is not None
-            assert one.last is not None
-            assert one.count == one.last - one.first + 1
-            found |= set(range(one.first, one.last + 1))
-    return found
 
 
 def chunks() -> list[range]:

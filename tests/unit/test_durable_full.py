@@ -190,7 +190,7 @@ def test_client_says_nothing_that_it_cannot_keep(world: World, near: Machine, kn
         save = near.store.save
 
         def fail(key: str, value: bytes | None) -> None:
-            if value and b'"token": null' not in value:
+            if b'"token": "' in (value or b""):
                 raise full()
             save(key, value)
 
@@ -400,3 +400,27 @@ def test_message_whose_subscriber_finds_the_disk_full_comes_again(
         assert near.waiting == 0
         near.part.close()
         server.close()
+
+
+def test_client_whose_session_cannot_be_kept_sends_nothing_as_it_ends(
+    world: World, near: Machine
+) -> None:
+    """A store that is broken, and not just full, ends it between hello and its first message."""
+    server = world.server(PORT, delivery="acknowledged")
+    client = near.connect()
+    save = near.store.save
+
+    def fail(key: str, value: bytes | None) -> None:
+        if b'"token": "' in (value or b""):
+            near.store.save = save  # type: ignore[method-assign]  # once
+            client.on_next("undone")  # but somebody is told that there is something to send
+            raise StoreError("broken")
+        save(key, value)
+
+    near.store.save = fail  # type: ignore[method-assign]  # a fault
+    client.on_next("one")
+    world.settle(5)
+    assert client.health().state == "closed"
+    assert client.health().messages_out == 0
+    assert near.waiting == 1
+    server.close()

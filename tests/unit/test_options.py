@@ -229,6 +229,12 @@ def test_kwargs_are_the_options() -> None:
         ({"level": "acknowledged"}, TypeError, "Delivery.level"),
         ({"level": Level.DURABLE}, ValueError, "Delivery.store is for durable"),
         ({"store": MemoryStore()}, ValueError, "Delivery.store is for durable"),
+        ({"max_age": -1.0}, ValueError, "Delivery.max_age must be"),
+        (
+            {"level": Level.DURABLE, "store": MemoryStore(), "max_age": 1.0},
+            ValueError,
+            "Delivery.max_age is not for durable, got 1.0; give it to the store",
+        ),
         ({"max_messages": 0}, ValueError, "Delivery.max_messages"),
         ({"max_bytes": 1.5}, TypeError, "Delivery.max_bytes"),
         ({"ack_messages": True}, TypeError, "Delivery.ack_messages"),
@@ -267,6 +273,9 @@ def test_delivery_that_makes_no_sense_on_a_side() -> None:
         server(delivery="buffered")
     with pytest.raises(ValueError, match="durable with fallback"):
         client(delivery=Delivery.durable(MemoryStore(), fallback="at_most_once"))
+    with pytest.raises(ValueError, match="buffer does not apply to a durable client"):
+        client(delivery=Delivery.durable(MemoryStore()), buffer=Buffer(max_messages=1))
+    client(delivery=Delivery.durable(MemoryStore()), buffer=Buffer())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -223,9 +224,20 @@ def outbox(*payloads: str | bytes) -> Outbox[str | bytes]:
     return made
 
 
+def make_replay(
+    source: Outbox[str | bytes],
+    delivery: Delivery,
+    *,
+    now: Callable[[], float] = lambda: 0.0,
+    on_expired: Callable[[Span], None] = lambda span: None,
+) -> Replay:
+    """Make a sending half."""
+    return Replay(source, delivery, now=now, on_expired=on_expired)
+
+
 def replay(*payloads: str, **options: Any) -> Replay:
     """Make a sending half that has these to send."""
-    return Replay(outbox(*payloads), Delivery.acknowledged(**options))
+    return make_replay(outbox(*payloads), Delivery.acknowledged(**options))
 
 
 def payloads(parcels: list[tuple[str | bytes, int]]) -> list[str | bytes]:
@@ -254,6 +266,78 @@ def test_replay_sends_again_what_has_not_arrived() -> None:
     assert (half.acked, half.sent) == (1, 3)
     assert payloads(half.take(100)) == ["c"]
     assert payloads(half.take(100)) == ["d"]
+
+
+class Aging:
+    """A sending half whose messages may be on their way for 10 s."""
+
+    def __init__(self, *payloads: str) -> None:
+        self.now = 0.0
+        self.expired: list[Span] = []
+        self.source = outbox(*payloads)
+        self.half = make_replay(
+            self.source,
+            Delivery.acknowledged(max_age=10.0),
+            now=lambda: self.now,
+            on_expired=self.expired.append,
+        )
+        self.half.resume(0)
+
+    def take(self, at: float, size: int) -> None:
+        """Have some taken."""
+        self.now = at
+        self.half.take(size)
+
+
+def test_replay_gives_up_what_is_too_old() -> None:
+    """When a connection opens, from the front, and reports each once."""
+    aging = Aging("a", "b", "c", "d", "e")
+    aging.take(0.0, 2)
+    aging.take(5.0, 2)
+    aging.now = 100.0
+    assert aging.expired == []  # the peer could not be told
+    aging.now = 12.0
+    assert aging.half.resume(1) == 3
+    assert payloads(aging.half.take(100)) == ["c", "d"]
+    assert (aging.half.acked, aging.half.sent) == (0, 4)
+    assert aging.half.resume(1) == 3
+    assert aging.expired == [Span(2, 2)]
+    aging.now = 16.0
+    assert aging.half.resume(1) == 5
+    assert aging.expired == [Span(2, 2), Span(3, 4)]
+    aging.half.acknowledge(4)
+    assert payloads(aging.half.take(100)) == ["e"]
+    aging.half.acknowledge(5)
+    assert aging.half.idle
+
+
+def test_replay_keeps_what_has_arrived_however_old() -> None:
+    """And goes on behind it, also if a part of it turns out not to have been kept."""
+    aging = Aging("a", "b", "c")
+    aging.take(0.0, 3)
+    aging.now = 20.0
+    assert aging.half.resume(2) == 4
+    assert aging.expired == [Span(3, 3)]
+    assert aging.half.resume(1) == 4
+    assert aging.expired == [Span(3, 3), Span(2, 2)]
+    assert aging.half.resume(3) == 4
+    assert aging.half.resume(1) == 4
+    assert len(aging.expired) == 2
+
+
+@pytest.mark.parametrize("resend", [False, True])
+def test_replay_gives_up_what_is_too_old_as_a_session_ends(resend: bool) -> None:
+    """It is not sent in the next one; the rest is, or it is lost."""
+    aging = Aging("a", "b", "c")
+    aging.take(0.0, 1)
+    aging.take(5.0, 1)
+    aging.now = 12.0
+    assert aging.half.restart(resend=resend) == (None if resend else Span(2, 2))
+    assert aging.expired == [Span(1, 1)]
+    assert payloads(aging.source.take(100)) == (["b", "c"] if resend else ["c"])
+    aging.now = 100.0
+    assert aging.half.resume(0) == 1
+    assert aging.expired == [Span(1, 1)]
 
 
 def test_replay_sends_again_in_batches() -> None:
@@ -391,7 +475,8 @@ class Pair:
     def __init__(self, **options: Any) -> None:
         self.delivery = Delivery.acknowledged(**options)
         source = outbox()
-        self.client = Side(ClientConversation(Replay(source, self.delivery), self.delivery), source)
+        replay = make_replay(source, self.delivery)
+        self.client = Side(ClientConversation(replay, self.delivery), source)
         self.sessions = 0
         self.server = self.new_server()
         self.up: list[str] = []
@@ -403,7 +488,8 @@ class Pair:
         self.sessions += 1
         source = outbox()
         token = f"session {self.sessions}"
-        conversation = ServerConversation(Replay(source, self.delivery), self.delivery, token=token)
+        replay = make_replay(source, self.delivery)
+        conversation = ServerConversation(replay, self.delivery, token=token)
         return Side(conversation, source)
 
     def connect(self) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from rxplus._core.protocol.given_up import GivenUp
 from rxplus.errors import StoreDamagedError
 
 __all__ = ["Record"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Record:
+class Record(GivenUp):
     """A session, without its messages.
 
     Attributes:
         token: names it; ``None`` while there is none.
         epoch: of the last connection.
         base: number, in the store's stream, of the message before the session's first.
-        given_up: number, in the stream, of the last message that was given up.
-        given_up_after: the same of the message before the first of those.
+        given_up: as in :class:`GivenUp`, a number in the stream; so is the other.
         path: of a server's peer.
         user: of a server's peer.
     """
@@ -27,8 +27,6 @@ class Record:
     token: str | None = None
     epoch: int = 0
     base: int = 0
-    given_up: int = 0
-    given_up_after: int = 0
     path: str = ""
     user: str | None = None
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
 from rxplus._core.outbox import Parcel, Source
+from rxplus._core.protocol.given_up import GivenUp
 from rxplus._core.protocol.numbers import Span
 from rxplus.delivery import Delivery
 from rxplus.errors import ProtocolViolationError
@@ -80,22 +82,39 @@ class Replay:
 
     Args:
         source: of new messages.
-        delivery: how much may be on its way.
+        delivery: how much may be on its way, and for how long.
+        now: tells the time, in seconds.
+        on_expired: hears which messages were given up, since they were on their way for too long.
     """
 
     __slots__ = (
         "_behind",
         "_bytes",
+        "_given_up",
         "_kept",
+        "_max_age",
         "_max_bytes",
         "_max_messages",
+        "_now",
+        "_on_expired",
         "_open",
         "_source",
+        "_taken",
         "acked",
     )
 
-    def __init__(self, source: Source[_Payload], delivery: Delivery) -> None:
+    def __init__(
+        self,
+        source: Source[_Payload],
+        delivery: Delivery,
+        *,
+        now: Callable[[], float],
+        on_expired: Callable[[Span], None],
+    ) -> None:
         self._source = source
+        self._now = now
+        self._on_expired = on_expired
+        self._max_age = delivery.max_age
         self._max_messages = delivery.max_messages
         self._max_bytes = delivery.max_bytes
         # Sent and not acknowledged; the first has the number acked + 1.
@@ -103,6 +122,9 @@ class Replay:
         self._bytes = 0
         # How many, at the end of it, are yet to be sent on this connection.
         self._behind = 0
+        # When messages were taken, by the number of the last; only if age is limited.
+        self._taken: deque[tuple[int, float]] = deque()
+        self._given_up = GivenUp()
         self._open = False
         self.acked = 0
 
@@ -134,6 +156,8 @@ class Replay:
         parcels = self._source.take(min(max_bytes, self._max_bytes - self._bytes))
         self._kept.extend(parcels)
         self._bytes += sum(size for _, size in parcels)
+        if self._max_age is not None:
+            self._taken.append((self.sent, self._now()))
         return parcels
 
     def _again(self, max_bytes: int) -> list[Parcel[_Payload]]:
@@ -156,19 +180,39 @@ class Replay:
         for _ in range(number - self.acked):
             self._bytes -= self._kept.popleft()[1]
         self.acked = max(self.acked, number)
+        while self._taken and self._taken[0][0] <= number:
+            self._taken.popleft()
 
     def resume(self, received: int) -> int:
-        self._behind = self.sent - received
+        last = self._give_up(received)
+        self._behind = self.sent - last
         self._open = True
-        return received + 1
+        return last + 1
+
+    def _give_up(self, arrived: int) -> int:
+        """Give up what is too old; return the number before that of the first to be sent."""
+        last, spans = self._given_up.give_up(self._expired(), arrived)
+        for span in spans:
+            self._on_expired(span)
+        return last
+
+    def _expired(self) -> int:
+        """Return the number of the last message that is too old; 0 if there is none."""
+        if self._max_age is None:
+            return 0
+        since = self._now() - self._max_age
+        return max((number for number, at in self._taken if at < since), default=0)
 
     def disconnect(self) -> None:
         self._open = False
         self._behind = 0
 
     def restart(self, *, resend: bool) -> Span | None:
-        pending, kept = Span.of(self.acked + 1, self.sent), list(self._kept)
+        gone = self._give_up(self.acked)
+        pending, kept = Span.of(gone + 1, self.sent), list(self._kept)[gone - self.acked :]
         self._kept.clear()
+        self._taken.clear()
+        self._given_up = GivenUp()
         self._bytes = self._behind = self.acked = 0
         if not resend:
             return pending
