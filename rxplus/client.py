@@ -13,9 +13,9 @@ from reactivex import Observable, abc
 
 from rxplus._core.lifecycle import ConnectionStatus
 from rxplus._core.routing import route_of
+from rxplus._core.sizes import payload_size
 from rxplus._engine.hub import Hub
 from rxplus._engine.loop_thread import ThreadRuntime
-from rxplus._engine.session import payload_size
 from rxplus._engine.supervisor import Supervisor
 from rxplus.component import Component
 from rxplus.config import TLS, ConnCfgLike, ConnConfig, Handshake

@@ -76,6 +76,11 @@ class WSStr(WSDatatype):
         if not isinstance(value, str):
             raise TypeError(f"{type(self).__name__} expects a string payload, got {_name(value)}")
 
+    def encode(self, value: Any) -> str | bytes:
+        if type(value) is str and type(self) is WSStr:
+            return value  # Most messages: a tenth of what sending one costs.
+        return super().encode(value)
+
     def package(self, value: str) -> str:
         return value
 

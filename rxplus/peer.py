@@ -7,10 +7,10 @@ from typing import Any
 from reactivex import Subject, abc
 
 from rxplus._core.protocol.names import application_name
+from rxplus._core.sizes import payload_size
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
-from rxplus._engine.session import payload_size
 from rxplus._engine.stream import Stream
 from rxplus.config import check_close
 from rxplus.handshake import Address, Headers

@@ -11,11 +11,12 @@ from reactivex import Observable, abc
 
 from rxplus._checks import check_duration
 from rxplus._core.routing import Channel, route_of
+from rxplus._core.sizes import payload_size
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
 from rxplus._engine.loop_thread import ThreadRuntime
-from rxplus._engine.session import Outlet, payload_size
+from rxplus._engine.session import Outlet
 from rxplus._engine.stream import Stream
 from rxplus.component import Component
 from rxplus.config import ConnCfgLike, ConnConfig

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum, auto
+from functools import partial
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from rxplus._core.losses import LossReason
@@ -60,10 +61,11 @@ class Outbox(Generic[T]):
         on_lost: called for what is dropped.
     """
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_on_full", "_on_lost", "_queue")
+    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_on_full", "_on_lost", "_pop", "_queue")
 
     def __init__(self, buffer: Buffer, on_lost: OnLost) -> None:
         self._queue: deque[Parcel[T]] = deque()
+        self._pop: Callable[[], Parcel[T]] = self._queue.popleft
         self._bytes = 0
         self._max_messages = buffer.max_messages
         self._max_bytes = buffer.max_bytes
@@ -103,13 +105,15 @@ class Outbox(Generic[T]):
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
         if self._bytes <= max_bytes:
             return self.clear()
-        taken = [self._pop()]
-        left = max_bytes - taken[0][1]
-        while len(self) and (size := self._first()[1]) <= left:
-            taken.append(self._pop())
-            left -= size
-        self._bytes -= sum(size for _, size in taken)
-        return taken
+        count = total = 0
+        for _, size in self._waiting():
+            if count and total + size > max_bytes:
+                break
+            count += 1
+            total += size
+        self._bytes -= total
+        pop = self._pop
+        return [pop() for _ in range(count)]
 
     def restore(self, parcels: list[Parcel[T]]) -> None:
         """Put back at the front what was taken and could not be sent.
@@ -128,17 +132,14 @@ class Outbox(Generic[T]):
 
     def first(self) -> Parcel[T]:
         """Return the message in front, which there is."""
-        return self._first()
+        return next(iter(self._waiting()))
 
     def drop(self) -> None:
         """Remove it."""
         self._bytes -= self._pop()[1]
 
-    def _pop(self) -> Parcel[T]:
-        return self._queue.popleft()
-
-    def _first(self) -> Parcel[T]:
-        return self._queue[0]
+    def _waiting(self) -> Iterable[Parcel[T]]:
+        return self._queue
 
     def _overflow(self, item: T, size: int) -> Put:
         match self._on_full:
@@ -182,6 +183,7 @@ class LatestOutbox(Outbox[T]):
         super().__init__(buffer, on_lost)
         self._key = key
         self._by_key: OrderedDict[Hashable, Parcel[T]] = OrderedDict()
+        self._pop = partial(_pop_first, self._by_key)
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -217,11 +219,12 @@ class LatestOutbox(Outbox[T]):
         self._bytes = 0
         return everything
 
-    def _pop(self) -> Parcel[T]:
-        return self._by_key.popitem(last=False)[1]
+    def _waiting(self) -> Iterable[Parcel[T]]:
+        return self._by_key.values()
 
-    def _first(self) -> Parcel[T]:
-        return next(iter(self._by_key.values()))
+
+def _pop_first(by_key: OrderedDict[Hashable, Parcel[T]]) -> Parcel[T]:
+    return by_key.popitem(last=False)[1]
 
 
 class AgedOutbox(Outbox[T]):

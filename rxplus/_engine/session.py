@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rxplus._core.outbox import Parcel, Source
+from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
@@ -16,24 +17,10 @@ from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload, Receiver
 
-__all__ = ["BatchSession", "Outlet", "Session", "payload_size", "plain_session"]
+__all__ = ["Outlet", "Session"]
 
 _BATCH = 256 * 1024
 """Most bytes that are handed to a connection at once."""
-
-
-def payload_size(payload: Payload) -> int:
-    """Return the size of a message in bytes, as it travels.
-
-    Raises:
-        TypeError: a datatype made something that is not a message.
-        UnicodeEncodeError: the text cannot be sent, since it is not valid Unicode.
-    """
-    if type(payload) is str:
-        return len(payload) if payload.isascii() else len(payload.encode())
-    if isinstance(payload, (str, bytes)):
-        return len(payload.encode()) if isinstance(payload, str) else len(payload)
-    raise TypeError(f"a datatype must package to str or bytes, not {type(payload).__name__}")
 
 
 class Outlet(Protocol):
@@ -136,17 +123,20 @@ class Session:
         """
         stats = self._stats
         stats.messages_in += len(messages)
-        stats.bytes_in += sum(map(payload_size, messages))
-        unpackage = self._unpackage
-        values: list[Any] = []
-        for message in messages:
+        stats.bytes_in += payload_sizes(messages)
+        unpackage, arriving, done = self._unpackage, iter(messages), 0
+        while True:
+            values: list[Any] = []
             try:
-                values.append(unpackage(message))
+                for message in arriving:
+                    values.append(unpackage(message))
             except Exception as exc:  # noqa: BLE001 - as in on_message()
                 outlet.emit_all(values)  # first what came first
-                values = []
-                self._undecodable(message, exc)
-        outlet.emit_all(values)
+                done += len(values) + 1
+                self._undecodable(messages[done - 1], exc)
+            else:
+                outlet.emit_all(values)
+                return
 
     def on_writable(self) -> None:
         self.pump()
@@ -247,53 +237,6 @@ class Session:
         except UnsafePickleWarning as exc:
             # Under "error" filters: nobody is above us to catch it.
             self._hub.report(exc, "unsafe datatype")
-
-
-class BatchSession(Session):
-    """A :class:`Session` that takes what has arrived together in one go.
-
-    Args:
-        outlet: takes what arrives.
-    """
-
-    __slots__ = ("_outlet",)
-
-    def __init__(
-        self,
-        connection: Connection,
-        datatype: WSDatatype,
-        source: Source[Payload],
-        hub: Hub[Any],
-        *,
-        outlet: Outlet,
-        on_end: Callable[[CloseInfo], None],
-    ) -> None:
-        super().__init__(connection, datatype, source, hub, deliver=outlet.emit, on_end=on_end)
-        self._outlet = outlet
-
-    def on_messages(self, messages: Sequence[Payload]) -> None:
-        self.take_all(messages, self._outlet)
-
-
-def plain_session(
-    connection: Connection,
-    datatype: WSDatatype,
-    source: Source[Payload],
-    hub: Hub[Any],
-    *,
-    outlet: Outlet,
-    audience: Hub[Any],
-    on_end: Callable[[CloseInfo], None],
-) -> Session:
-    """Make the session that suits where subscribers run.
-
-    Args:
-        audience: the component that they subscribe to; a client's group, if it has one.
-    """
-    if audience.direct:
-        return BatchSession(connection, datatype, source, hub, outlet=outlet, on_end=on_end)
-    deliver = hub.into(outlet.emit)
-    return Session(connection, datatype, source, hub, deliver=deliver, on_end=on_end)
 
 
 def is_loopback(connection: Connection) -> bool:

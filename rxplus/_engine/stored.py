@@ -9,9 +9,9 @@ from typing import Any
 from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Parcel
 from rxplus._core.protocol.numbers import Span
+from rxplus._core.sizes import payload_size
 from rxplus._engine.durable import Archive
 from rxplus._engine.hub import Hub
-from rxplus._engine.session import payload_size
 from rxplus.delivery import Delivery
 from rxplus.errors import ComponentClosedError, ProtocolViolationError, StoreError
 from rxplus.store import Stored

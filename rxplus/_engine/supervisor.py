@@ -17,7 +17,8 @@ from rxplus._core.routing import route_of
 from rxplus._engine.client_session import Continuity
 from rxplus._engine.hub import Hub
 from rxplus._engine.mailbox import Mailbox
-from rxplus._engine.session import Session, plain_session
+from rxplus._engine.plain_session import plain_session
+from rxplus._engine.session import Session
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import StateStream
 from rxplus.config import Buffer, Retry

@@ -29,7 +29,7 @@ from rxplus import (
     basic_auth,
 )
 from rxplus._core.protocol.control import Ack, Away, Seq, Sync, Welcome
-from rxplus._engine.reception import ServerSession, SessionMember
+from rxplus._engine.server_session import ServerSession, SessionMember
 
 ACKNOWLEDGED = Delivery.acknowledged()
 SOON = Retry(initial=0.1, jitter=0.0)

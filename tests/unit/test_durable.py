@@ -23,7 +23,7 @@ from rxplus import (
     WSStr,
 )
 from rxplus._core.protocol.control import Ack, Seq, Welcome, encode
-from rxplus._engine.reception import SessionMember
+from rxplus._engine.server_session import SessionMember
 from rxplus.transport import CloseInfo, Payload
 
 

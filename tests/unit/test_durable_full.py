@@ -22,7 +22,7 @@ from rxplus import (
     TaggedData,
 )
 from rxplus._core.protocol.control import Ack, Seq, Sync, Welcome
-from rxplus._engine.reception import SessionMember
+from rxplus._engine.server_session import SessionMember
 from rxplus.stores import SQLiteStore
 from rxplus.stores._tables import RESERVE
 

@@ -21,7 +21,8 @@ from rxplus import (
     RxWSServer,
     WSStr,
 )
-from rxplus._engine.session import is_loopback, payload_size
+from rxplus._core.sizes import payload_size
+from rxplus._engine.session import is_loopback
 from rxplus._engine.supervisor import Supervisor
 from rxplus._meters import version
 
