@@ -129,7 +129,7 @@ class Session:
             values: list[Any] = []
             try:
                 for message in arriving:
-                    values.append(unpackage(message))
+                    values.append(unpackage(message))  # noqa: PERF401 - kept if one fails
             except Exception as exc:  # noqa: BLE001 - as in on_message()
                 outlet.emit_all(values)  # first what came first
                 done += len(values) + 1

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol
 
-from rxplus.transport import CloseInfo, Payload
+from rxplus.transport import CloseInfo, Payload, Receiver
+from rxplus.transports.picows.frames import Frames
 from rxplus.transports.websockets.frames import apply_mask
 from rxplus.transports.websockets.inbound import MOST_KEPT
 from rxplus.transports.websockets.reading import frame_end, whole_messages
@@ -114,11 +115,24 @@ def test_frame_end_is_where_the_frame_ends(size: int, mask: bool) -> None:
 # ── the short way and the library's, compared ─────────────────────────────────────────────
 
 
+class FakeSocket:
+    """Has the options that picows asks for."""
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Do nothing."""
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return 0
+
+    def fileno(self) -> int:
+        return -1
+
+
 class FakeTransport(asyncio.Transport):
     """Writes into a list."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"socket": FakeSocket()})
         self.written: list[bytes] = []
         self.closing = False
 
@@ -154,6 +168,14 @@ class LibraryWire(Wire):
         return False
 
 
+class PicowsWire(Wire):
+    """A wire that has picows read."""
+
+    def start(self, receiver: Receiver) -> None:
+        super().start(receiver)
+        self.feed = Frames(self).feed
+
+
 class Recorder:
     """A receiver that keeps what it hears."""
 
@@ -173,15 +195,16 @@ class Recorder:
 
 async def outcome(
     kind: type[Wire], chunks: Iterable[bytes], *, side: Any = SERVER, eof: bool = True
-) -> tuple[list[Payload], list[bytes], object]:
+) -> tuple[list[Payload], list[bytes], tuple[int, bool, type[BaseException | None]]]:
     """Feed an open connection; return what arrived, what it wrote, and how it ended."""
     wire = kind(Protocol(side, max_size=LIMIT), ping_interval=None)
     transport, recorder = FakeTransport(), Recorder()
     wire.connection_made(transport)
     wire.start(recorder)
     await asyncio.sleep(0)
+    feed = wire.feed if isinstance(wire, PicowsWire) else wire.data_received
     for chunk in chunks:
-        wire.data_received(chunk)
+        feed(chunk)
     if eof:
         wire.eof_received()
     wire.connection_lost(None)
@@ -233,6 +256,24 @@ def test_inbound_does_what_the_library_does(
     chunks = cut(b"".join((*frames, end)), places)
     ours = asyncio.run(outcome(Wire, chunks))
     assert ours == asyncio.run(outcome(LibraryWire, chunks))
+
+
+@given(
+    st.lists(FRAMES, max_size=8),
+    ENDS,
+    st.lists(st.integers(0, 2**20), max_size=12),
+)
+def test_picows_does_what_the_library_does(
+    frames: list[bytes], end: bytes, places: list[int]
+) -> None:
+    """Whichever frames a read brings whole, and whichever began in the one before.
+
+    What picows refuses it refuses in other words.
+    """
+    chunks = cut(b"".join((*frames, end)), places)
+    messages, _, (code, local, _) = asyncio.run(outcome(PicowsWire, chunks))
+    expected, _, (its_code, its_local, _) = asyncio.run(outcome(LibraryWire, chunks))
+    assert (messages, code, local) == (expected, its_code, its_local)
 
 
 def test_inbound_reads_byte_by_byte() -> None:
