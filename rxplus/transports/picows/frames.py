@@ -29,9 +29,8 @@ FIRST_BUFFER = 2**12
 MOST_READ = 2**17
 """Bytes read at once, so that a flood does not make the read buffer grow."""
 
-# First bytes of a whole message: it is final, and its reserved bits are 0.
-_TEXT = 0x80 | WSMsgType.TEXT.value
-_BINARY = 0x80 | WSMsgType.BINARY.value
+_TEXT = WSMsgType.TEXT
+_BINARY = WSMsgType.BINARY
 
 _WASTE = memoryview(bytearray(2**16))
 """Where bytes go that mean nothing any more. It is written to from any loop, and never read."""
@@ -78,35 +77,35 @@ class _Sorter(WSListener):
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._mask = wire.protocol.side is not CLIENT
-        self._head = 6 if self._mask else 2
         # Whether what still comes is void.
         self.over = False
-        # What the present read has brought, as it came, if the one before it ended a frame.
-        self.read = b""
-        self.framed = True
         # Whether a whole message may come next: no fragments are about, and it is not over.
         self._between = True
         # Read, and not delivered yet: until the end of the read, or the next other frame.
         self._batch: list[Payload] = []
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self.framed = True
-        # From where the frame begins: of its type picows would make a Python enum, which takes
-        # longer than all that is done here.
-        size = frame.payload_size
-        at = len(self.read) - frame.tail_size - size - self._head
-        if size > 125:
-            at -= 2 if size < 2**16 else 8
-        first = self.read[at] if at >= 0 else _first_byte(frame)
-        if self._between and first == _TEXT:
+        kind = frame.msg_type
+        if (
+            (kind is not _TEXT and kind is not _BINARY)
+            or not self._between
+            or not frame.fin
+            or frame.rsv1
+            or frame.rsv2
+            or frame.rsv3
+        ):
+            self._leave(frame)
+            return
+        message: Payload
+        if kind is _TEXT:
             try:
-                self._batch.append(frame.get_payload_as_utf8_text())
+                message = frame.get_payload_as_utf8_text()
             except UnicodeDecodeError:
-                self._leave(frame, first)
-        elif self._between and first == _BINARY:
-            self._batch.append(frame.get_payload_as_bytes())
+                self._leave(frame)
+                return
         else:
-            self._leave(frame, first)
+            message = frame.get_payload_as_bytes()
+        self._batch.append(message)
 
     def deliver(self) -> None:
         """Deliver what has been read."""
@@ -114,20 +113,17 @@ class _Sorter(WSListener):
             batch, self._batch = self._batch, []
             self._wire.deliver(batch)
 
-    def _leave(self, frame: WSFrame, first: int) -> None:
+    def _leave(self, frame: WSFrame) -> None:
         """Have the library take a fragment, a control frame, or what is not allowed."""
         self.deliver()
         if self.over:
             return
+        flags = frame.fin << 7 | frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
+        first = flags | frame.msg_type.value
         wire = self._wire
         wire.data_received(restored(first, frame.get_payload_as_bytes(), mask=self._mask))
         self.over = wire.discards
         self._between = not self.over and wire.protocol.current_size is None
-
-
-def _first_byte(frame: WSFrame) -> int:
-    flags = frame.fin << 7 | frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
-    return flags | frame.msg_type.value
 
 
 class Frames(WSProtocol):
@@ -177,15 +173,11 @@ class Frames(WSProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._sorter.over:
             return _WASTE
-        self._buffer = super().get_buffer(sizehint)[:MOST_READ]
-        return self._buffer
+        return super().get_buffer(sizehint)[:MOST_READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._sorter.over:
             return
-        # Copied, as picows may move it; not in the middle of a large frame.
-        self._sorter.read = bytes(self._buffer[:nbytes]) if self._sorter.framed else b""
-        self._sorter.framed = False
         super().buffer_updated(nbytes)
         self._sorter.deliver()
         if self._output.refused and not self._sorter.over:
