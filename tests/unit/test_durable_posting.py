@@ -10,7 +10,15 @@ from machine import PORT, Machine, close, send
 from sessions import Hand, hello
 from world import World, tagged
 
-from rxplus import Buffer, BufferFullError, ComponentClosedError, Loss, LossReason, Overflow
+from rxplus import (
+    Buffer,
+    BufferFullError,
+    ComponentClosedError,
+    Loss,
+    LossReason,
+    Overflow,
+    StoreError,
+)
 from rxplus._core.protocol.control import Seq
 
 
@@ -146,6 +154,23 @@ def test_message_for_nobody_is_reported_though_a_session_comes(
     assert [one.heard for one in joined] == [["for nobody", "for somebody"]] * len(joined)
     hand.drop()
     close(far)
+
+
+def test_server_ends_when_what_is_left_of_a_session_cannot_be_read(
+    world: World, far: Machine
+) -> None:
+    """As with any other failure of its store."""
+    server = far.serve()
+    values = world.sim.record(server)
+    has_session(world).drop()
+
+    def fail(stream: str) -> int:
+        raise StoreError("broken")
+
+    far.store.last = fail  # type: ignore[method-assign]  # a fault
+    server.peers[0].close()
+    world.settle(1)
+    assert "its store failed" in str(values.error)
 
 
 def test_what_was_undone_is_no_loss(world: World, far: Machine) -> None:

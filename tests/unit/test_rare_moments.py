@@ -21,7 +21,7 @@ from rxplus import (
     RxWSServer,
     WSStr,
 )
-from rxplus._core.sizes import payload_size
+from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._engine.session import is_loopback
 from rxplus._engine.supervisor import Supervisor
 from rxplus._meters import version
@@ -184,6 +184,18 @@ def test_payload_size_of_kinds_of_text() -> None:
         __slots__ = ()
 
     assert payload_size(Text("\u20ac")) == len("\u20ac".encode())
+
+
+@pytest.mark.parametrize("payloads", [[], ["a", "bc"], ["a", "\u20ac"], ["a", b"bc"], [b"\xff"]])
+def test_payload_sizes_are_those_of_each(payloads: list[str | bytes]) -> None:
+    """Also where the short way is not for all of them."""
+    assert payload_sizes(payloads) == sum(map(payload_size, payloads))
+
+
+def test_payload_sizes_refuse_what_is_no_message() -> None:
+    """As the size of one does."""
+    with pytest.raises(TypeError, match="must package to str or bytes, not int"):
+        payload_sizes(["a", 1])  # type: ignore[list-item]  # on purpose
 
 
 @pytest.mark.parametrize(
