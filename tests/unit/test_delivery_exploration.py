@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aging import check_aging
+from lots import lots
 from scenarios import PATIENCE, Observed, Scene, Sender
 from world import World, tagged
 
@@ -185,17 +186,8 @@ class History:
         self.server.close()
 
 
-def chunks() -> list[range]:
-    """Return the seeds, in a few lots."""
-    size = max(1, SEEDS // 20)
-    return [
-        range(first, min(first + size, FIRST + SEEDS))
-        for first in range(FIRST, FIRST + SEEDS, size)
-    ]
-
-
 @pytest.mark.timeout(0)  # a long exploration takes as long as it takes
-@pytest.mark.parametrize("seeds", chunks(), ids=str)
+@pytest.mark.parametrize("seeds", lots(SEEDS, FIRST))
 def test_nothing_is_lost_twice_or_out_of_order(seeds: range) -> None:
     """Whatever the network does: all that was sent arrives, once, in order, both ways."""
     for seed in seeds:
@@ -209,7 +201,7 @@ def test_nothing_is_lost_twice_or_out_of_order(seeds: range) -> None:
 
 
 @pytest.mark.timeout(0)  # a long exploration takes as long as it takes
-@pytest.mark.parametrize("seeds", chunks(), ids=str)
+@pytest.mark.parametrize("seeds", lots(SEEDS, FIRST))
 def test_nothing_is_lost_in_silence(seeds: range) -> None:
     """A server that forgets costs what is reported, by number: no more, and nothing twice."""
     for seed in seeds:
@@ -225,7 +217,7 @@ def test_nothing_is_lost_in_silence(seeds: range) -> None:
 
 
 @pytest.mark.timeout(0)  # a long exploration takes as long as it takes
-@pytest.mark.parametrize("seeds", chunks(), ids=str)
+@pytest.mark.parametrize("seeds", lots(SEEDS, FIRST))
 def test_nothing_grows_too_old_in_silence(seeds: range) -> None:
     """What is on its way for too long is reported by both sides; all else arrives as ever."""
     for seed in seeds:

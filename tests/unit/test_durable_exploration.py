@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aging import check_aging
+from lots import lots
 from machine import PORT, Machine
 from world import World, tagged
 
@@ -219,18 +220,9 @@ class History:
         self.far.part.close()
 
 
-def chunks() -> list[range]:
-    """Return the seeds, in a few lots."""
-    size = max(1, SEEDS // 20)
-    return [
-        range(first, min(first + size, FIRST + SEEDS))
-        for first in range(FIRST, FIRST + SEEDS, size)
-    ]
-
-
 @pytest.mark.timeout(0)  # a long exploration takes as long as it takes
 @pytest.mark.parametrize("kind", ["direct", "scheduler", "group"])
-@pytest.mark.parametrize("seeds", chunks(), ids=str)
+@pytest.mark.parametrize("seeds", lots(SEEDS, FIRST))
 def test_nothing_is_lost_by_a_full_disk_or_in_silence(seeds: range, kind: str) -> None:
     """Whatever happens: all arrives once and in order, but for what both sides say is too old."""
     for seed in seeds:
