@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from typing import Any, Unpack
@@ -111,7 +112,9 @@ class RxWSClientGroup(Component[TaggedData]):
                 **options,
             )
 
-        self._members = _Members(hub, make, datatype_of, given.retry_policy.maximum)
+        store = given.delivery.store
+        turn = nullcontext if store is None else store.transaction
+        self._members = _Members(hub, make, datatype_of, given.retry_policy.maximum, turn)
         self._clients = self._members.clients
         hub.run(self._members)
 
@@ -126,6 +129,7 @@ class RxWSClientGroup(Component[TaggedData]):
             TypeError: not a ``TaggedData``, or the datatype cannot send its data.
             ValueError: the tag is not a path, or the datatype cannot send the contents.
             BufferFullError: too much waits to be sent: see :class:`Overflow`.
+            StoreError: it cannot be kept, with durable delivery.
             ComponentClosedError: the group is closed.
         """
         if not isinstance(value, TaggedData):
@@ -152,6 +156,7 @@ class RxWSClientGroup(Component[TaggedData]):
 
         Raises:
             ValueError: not a path.
+            StoreError: its store cannot be read or written, with durable delivery.
             ComponentClosedError: the group is closed.
         """
         return self._ensure_client(path)
@@ -260,8 +265,10 @@ class _Members:
         make: Callable[[str, WSDatatype], _GroupClient],
         datatype_of: Callable[[str], WSDatatype],
         rest: float,
+        turn: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._hub = hub
+        self._turn = turn
         self._make = make
         self._datatype_of = datatype_of
         self._rest = rest
@@ -287,7 +294,9 @@ class _Members:
             return client
         # Without the lock: it may be the user's function.
         datatype = self._datatype_of(route)
-        with self._lock:
+        # A client reads its store. Who is in a transaction may come here for the lock, so that
+        # nobody may have the lock and wait for the store.
+        with self._turn(), self._lock:
             return self.clients.get(route) or self._add(path, route, datatype)
 
     def _add(self, path: str, route: str, datatype: WSDatatype) -> _GroupClient:

@@ -17,7 +17,7 @@ from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
 from rxplus._engine.loop_thread import ThreadRuntime
 from rxplus._engine.session import Outlet
-from rxplus._engine.stream import Stream
+from rxplus._engine.stream import Stream, each
 from rxplus.component import Component
 from rxplus.config import ConnCfgLike, ConnConfig
 from rxplus.datatypes import DatatypeLike, WSDatatype, wsdt_factory
@@ -143,7 +143,7 @@ class RxWSServer(Component[TaggedData]):
             TypeError: not a ``TaggedData``, or the datatype cannot send its data.
             ValueError: the datatype cannot send the contents.
             BufferFullError: too much waits to be sent: see :class:`Overflow`.
-            StoreError: it cannot be kept, with durable delivery. Nobody gets it.
+            StoreError: it cannot be kept, with durable delivery.
             ComponentClosedError: the server is closed.
         """
         if not isinstance(value, TaggedData):
@@ -214,13 +214,15 @@ class _PeerOutlet:
         self._all = everyone
 
     def emit(self, value: Any) -> None:
-        self._own.emit(value)
-        self._all.emit(TaggedData(self._path, value))
+        try:
+            self._own.emit(value)
+        finally:
+            self._all.emit(TaggedData(self._path, value))
 
     def emit_all(self, values: Sequence[Any]) -> None:
         if self._own.observed or self._own.keeps:
-            for value in values:  # to both before the next: whoever listens to both relies on it
-                self.emit(value)
+            # To both before the next: whoever listens to both relies on it.
+            each(self.emit, values)
             return
         self._all.emit_all(list(map(_tagged, zip(repeat(self._path), values))))
 

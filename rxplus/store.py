@@ -94,5 +94,10 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is in a :meth:`transaction`: then it must not wait for others."""
+        ...
+
     def close(self) -> None:
         """Let go of the files. Closing twice is harmless; any other use after it raises."""

@@ -153,7 +153,7 @@ class MemoryStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """See :meth:`rxplus.Store.transaction`."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             yield
             return
         with self._turn():
@@ -163,6 +163,11 @@ class MemoryStore:
             except BaseException:
                 self._contents.streams, self._contents.values = before.streams, before.values
                 raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """See :attr:`rxplus.Store.in_transaction`."""
+        return self._owner == threading.get_ident()
 
     def close(self) -> None:
         """See :meth:`rxplus.Store.close`. The contents stay for :meth:`reopen`."""
@@ -179,7 +184,7 @@ class MemoryStore:
     def _turn(self) -> Iterator[None]:
         if self._closed:
             raise StoreError("store is closed")
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             yield
             return
         with self._lock:

@@ -289,6 +289,22 @@ class StoreContract:
             assert self.numbers(store) == [2]
             assert store.load("k") == b"v"
 
+    def test_transaction_is_known_to_its_thread(self) -> None:
+        """Each thread hears of its own, until that ends."""
+        with self.opened() as store:
+            assert not store.in_transaction
+            with store.transaction():
+                assert store.in_transaction
+                with store.transaction():
+                    pass
+                assert store.in_transaction
+                elsewhere: list[bool] = []
+                other = threading.Thread(target=lambda: elsewhere.append(store.in_transaction))
+                other.start()
+                other.join()
+                assert elsewhere == [False]
+            assert not store.in_transaction
+
     def test_transaction_that_raises_is_undone(self) -> None:
         """Nothing of a block that raises is kept, numbers included."""
         with self.opened() as store:

@@ -232,12 +232,13 @@ class AgedOutbox(Outbox[T]):
 
     Args:
         buffer: limits.
-        on_lost: called for what is forgotten.
+        on_lost: what the inner one was given.
         inner: keeps messages with the times at which they were put.
         now: tells the time.
+        on_expired: called with what is forgotten.
     """
 
-    __slots__ = ("_inner", "_max_age", "_now", "_taken_at")
+    __slots__ = ("_inner", "_max_age", "_now", "_on_expired", "_taken_at")
 
     def __init__(
         self,
@@ -245,12 +246,14 @@ class AgedOutbox(Outbox[T]):
         on_lost: OnLost,
         inner: Outbox[tuple[float, T]],
         now: Callable[[], float],
+        on_expired: Callable[[list[T]], None],
     ) -> None:
         super().__init__(buffer, on_lost)
         assert buffer.max_age is not None
         self._max_age = buffer.max_age
         self._inner = inner
         self._now = now
+        self._on_expired = on_expired
         self._taken_at = 0.0
 
     def __len__(self) -> int:
@@ -261,6 +264,8 @@ class AgedOutbox(Outbox[T]):
         return self._inner.bytes
 
     def has_room(self, size: int) -> bool:
+        if not self._inner.has_room(size):
+            self._forget()
         return self._inner.has_room(size)
 
     def put(self, item: T, size: int) -> Put:
@@ -288,12 +293,13 @@ class AgedOutbox(Outbox[T]):
 
     def _forget(self) -> None:
         """Forget what has waited for too long. The oldest is always in front."""
-        count, since = 0, self._now() - self._max_age
-        while len(self._inner) and self._inner.first()[0][0] < since:
+        since = self._now() - self._max_age
+        expired: list[T] = []
+        while len(self._inner) and (first := self._inner.first()[0])[0] < since:
+            expired.append(first[1])
             self._inner.drop()
-            count += 1
-        if count:
-            self._on_lost(count, LossReason.EXPIRED)
+        if expired:
+            self._on_expired(expired)
 
 
 def make_outbox(
@@ -301,6 +307,7 @@ def make_outbox(
     on_lost: OnLost,
     payload: Callable[[T], str | bytes],
     now: Callable[[], float],
+    on_expired: Callable[[list[T]], None] | None = None,
 ) -> Outbox[T]:
     """Make the outbox that the limits and the policy ask for.
 
@@ -309,11 +316,17 @@ def make_outbox(
         on_lost: called for what is dropped.
         payload: finds, in what is put, the message that the policy's key looks at.
         now: tells the time.
+        on_expired: called with what has waited for too long; ``None``: that is told to
+            ``on_lost``.
     """
     if buffer.max_age is None:
         return _make(buffer, on_lost, payload)
     inner: Outbox[tuple[float, T]] = _make(buffer, on_lost, lambda timed: payload(timed[1]))
-    return AgedOutbox(buffer, on_lost, inner, now)
+    if on_expired is None:
+        return AgedOutbox(
+            buffer, on_lost, inner, now, lambda items: on_lost(len(items), LossReason.EXPIRED)
+        )
+    return AgedOutbox(buffer, on_lost, inner, now, on_expired)
 
 
 def _make(buffer: Buffer, on_lost: OnLost, payload: Callable[[T], str | bytes]) -> Outbox[T]:

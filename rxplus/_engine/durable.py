@@ -19,8 +19,15 @@ __all__ = ["Archive", "Archives", "Claim"]
 _OUT = "rxplus out "
 
 
-_claims: WeakKeyDictionary[Store, dict[str, Claim]] = WeakKeyDictionary()
-"""The last claim to each part of a store, in this process."""
+class _Claims:
+    """To the parts of one store, in this process. Each step is one of a dict's, and so atomic."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Claim] = {}
+        self.released: dict[str, Claim] = {}
+
+
+_claims: WeakKeyDictionary[Store, _Claims] = WeakKeyDictionary()
 
 
 class Claim:
@@ -36,25 +43,24 @@ class Claim:
 
     Raises:
         ValueError: another component has it.
-        StoreError: the store does not work.
     """
 
     def __init__(self, store: Store, name: str, advice: str) -> None:
+        self._claims = _claims.setdefault(store, _Claims())
+        self._name = name
         self.over = False
-        """Whether another has taken over. Looked at in a transaction, as that is when it does."""
-        self._released = False
-        with store.transaction():
-            claims = _claims.setdefault(store, {})
-            former = claims.get(name)
-            if former is not None:
-                if not former._released:
-                    raise ValueError(f"{name!r} is in use in this store: {advice}")
-                former.over = True
-            claims[name] = self
+        """Whether another has taken over. Looked at within transactions: the next component
+        begins by reading, and so waits for one that is under way."""
+        if self._claims.held.setdefault(name, self) is not self:
+            raise ValueError(f"{name!r} is in use in this store: {advice}")
+        former = self._claims.released.pop(name, None)
+        if former is not None:
+            former.over = True
 
     def release(self) -> None:
-        """Let others have it."""
-        self._released = True
+        """Let others have it. Once."""
+        self._claims.released[self._name] = self
+        del self._claims.held[self._name]
 
 
 class Archives:
@@ -66,7 +72,6 @@ class Archives:
 
     Raises:
         ValueError: another server has them.
-        StoreError: the store does not work.
     """
 
     _PREFIX = f"{_OUT}server "

@@ -149,9 +149,12 @@ class FanOut:
 
     def discard(self) -> None:
         """Report what is still in the mailbox as lost."""
-        left = Counter(_name_of(outgoing.target) for outgoing in self.mailbox.clear())
-        for path, count in left.items():
-            self._lost(path, count, LossReason.CLOSED)
+        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
+        self._report(self.mailbox.clear(), LossReason.CLOSED)
+
+    def _report(self, lost: list[Outgoing], reason: LossReason) -> None:
+        for path, count in Counter(_name_of(outgoing.target) for outgoing in lost).items():
+            self._lost(path, count, reason)
 
     def _on_mail(self) -> None:
         if not self._scheduled:
@@ -163,6 +166,7 @@ class FanOut:
 
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
+        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
         if not self._clogged:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):

@@ -56,7 +56,10 @@ class Mailbox(Generic[T]):
         self._lock = runtime.lock()
         # Below: guarded by the lock.
         self._losses: Counter[LossReason] = Counter()
-        self._outbox = make_outbox(buffer, self._note_loss, payload, runtime.now)
+        self._expired: list[T] = []
+        self._outbox = make_outbox(
+            buffer, self._note_loss, payload, runtime.now, self._note_expired
+        )
         # Takes a message, or refuses it once sealed.
         self._add: Callable[[T, int], Put] = self._outbox.put
         self._sealed = False
@@ -97,16 +100,22 @@ class Mailbox(Generic[T]):
         if verdict is _FULL:
             self._wait(lambda: self._put(item, size))
 
-    def wait_for_room(self, size: int) -> None:
-        """Wait until there is room for a message, as :meth:`put` does.
+    def look_for_room(self, size: int, *, wait: bool) -> None:
+        """Look whether there is room for a message, or wait for it, as :meth:`put` does.
 
         Others may take it first: what follows is for :meth:`force`.
 
         Raises:
-            BufferFullError: as for :meth:`put`.
+            BufferFullError: as for :meth:`put`; at once unless it may ``wait``.
         """
-        if self._look(size) is _FULL:
-            self._wait(lambda: self._look(size))
+        if self._look(size) is not _FULL:
+            return
+        if not wait:
+            raise BufferFullError(
+                f"{self._name}: {self._fill()} wait to be sent, and a transaction, which others "
+                "wait for, cannot wait for them"
+            )
+        self._wait(lambda: self._look(size))
 
     def force(self, item: T, size: int) -> None:
         """Add a message whatever there is already. Does not wait.
@@ -137,7 +146,7 @@ class Mailbox(Generic[T]):
             if self._waiting:
                 self._room.set()
             # What was too old to be taken is to be told of.
-            calls = self._calls_after(_TAKEN) if self._losses else []
+            calls = self._calls_after(_TAKEN) if self._expired else []
         self._make(calls)
         return taken
 
@@ -154,13 +163,24 @@ class Mailbox(Generic[T]):
             return dropped
 
     def take_losses(self) -> Mapping[LossReason, int]:
-        """Return what the policy dropped since the last call."""
-        if not self._losses:
+        """Return how many messages were dropped since the last call, and why."""
+        if not self._losses and not self._expired:
             # Nearly always. A loss noted this moment wakes the loop once more.
             return _NONE
+        expired = len(self.take_expired())
         with self._lock:
             losses, self._losses = self._losses, Counter()
-            return losses
+        if expired:
+            losses[LossReason.EXPIRED] += expired
+        return losses
+
+    def take_expired(self) -> list[T]:
+        """Return what has waited for too long since the last call."""
+        if not self._expired:
+            return []
+        with self._lock:
+            expired, self._expired = self._expired, []
+            return expired
 
     # ── inside ────────────────────────────────────────────────────────────────────────────
 
@@ -173,10 +193,11 @@ class Mailbox(Generic[T]):
 
     def _look(self, size: int) -> Put:
         with self._lock:
-            if self._sealed or self._outbox.has_room(size):
-                return _TAKEN
-            self._calls_after(_FULL)
-            return _FULL
+            found = _TAKEN if self._sealed or self._outbox.has_room(size) else _FULL
+            # What has waited for too long to be counted is to be told of.
+            calls = self._calls_after(found) if found is _FULL or self._expired else []
+        self._make(calls)
+        return found
 
     def _calls_after(self, verdict: Put) -> list[Callable[[], None]]:
         """Return what is to be called on the loop. The caller holds the lock."""
@@ -233,3 +254,6 @@ class Mailbox(Generic[T]):
 
     def _note_loss(self, count: int, reason: LossReason) -> None:
         self._losses[reason] += count
+
+    def _note_expired(self, items: list[T]) -> None:
+        self._expired += items

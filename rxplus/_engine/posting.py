@@ -32,7 +32,8 @@ class Post:
 
         Raises:
             StoreError: it cannot be kept.
-            BufferFullError: too much waits for those that nothing is kept for.
+            BufferFullError: too much waits for those that nothing is kept for; at once if this
+                thread is in a transaction.
             ComponentClosedError: the server is closed.
         """
         if not self._hub.is_open:
@@ -41,8 +42,8 @@ class Post:
         members = tuple(self._fanout.members_at(target))
         by_mail = not members or any(member.stored is None for member in members)
         if by_mail:
-            # Before the transaction, in which other threads wait.
-            self._fanout.mailbox.wait_for_room(size)
+            # Not within a transaction, in which other threads wait: those that make room.
+            self._fanout.mailbox.look_for_room(size, wait=not self._store.in_transaction)
         with self._store.transaction():
             kept = self._keep(members, payload, size)
             if by_mail or not kept:

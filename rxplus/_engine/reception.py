@@ -133,14 +133,17 @@ class Reception:
 
     def close(self) -> None:
         """End every session, but for those in a store, which wait there for the next server."""
-        if self._archives is not None:
-            self._archives.release()
-        for member in list(self._members.values()):
-            if member.archive is None:
+        members = list(self._members.values())
+        if self._archives is None:
+            for member in members:
                 self.end(member, LossReason.UNACKNOWLEDGED)
-            else:
-                self._let_go(member)
-                self._expel(member)
+            return
+        for member in members:
+            self._let_go(member)
+        # Nothing is put into the store for them any more: the next server may look at it.
+        self._archives.release()
+        for member in members:
+            self._expel(member)
 
     def _let_go(self, member: SessionMember) -> None:
         del self._members[member.token]

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from rxplus._core.outbox import Parcel, Source
@@ -13,6 +14,7 @@ from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
+from rxplus._engine.stream import each
 from rxplus.datatypes import WSDatatype
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload, Receiver
@@ -125,18 +127,18 @@ class Session:
         stats.messages_in += len(messages)
         stats.bytes_in += payload_sizes(messages)
         unpackage, arriving, done = self._unpackage, iter(messages), 0
-        while True:
+        steps: list[Callable[[], None]] = []
+        while done < len(messages):
             values: list[Any] = []
+            steps.append(partial(outlet.emit_all, values))
             try:
                 for message in arriving:
                     values.append(unpackage(message))  # noqa: PERF401 - kept if one fails
             except Exception as exc:  # noqa: BLE001 - as in on_message()
-                outlet.emit_all(values)  # first what came first
-                done += len(values) + 1
-                self._undecodable(messages[done - 1], exc)
-            else:
-                outlet.emit_all(values)
-                return
+                steps.append(partial(self._undecodable, messages[done + len(values)], exc))
+                done += 1
+            done += len(values)
+        each(_call, steps)
 
     def on_writable(self) -> None:
         self.pump()
@@ -248,3 +250,7 @@ def is_loopback(connection: Connection) -> bool:
         return ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
     except ValueError:
         return address[0] == "localhost"
+
+
+def _call(step: Callable[[], None]) -> None:
+    step()

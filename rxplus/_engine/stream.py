@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable, abc
@@ -11,9 +12,27 @@ from reactivex.disposable import Disposable
 
 from rxplus.runtime import Lock
 
-__all__ = ["Keeping", "StateStream", "Stream", "Watch"]
+__all__ = ["Keeping", "StateStream", "Stream", "Watch", "each"]
 
 T = TypeVar("T")
+
+
+_RAISED = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+"""What an observer may raise like any error: sys.exit(), or the outcome of a cancelled future.
+
+Anything else is not about the observer: Ctrl-C, or the end of a test."""
+
+
+def each(give: Callable[[T], object], values: Iterable[T]) -> None:
+    """Call ``give`` with each value. What calls raise comes after the last of them."""
+    halt: BaseException | None = None
+    for value in values:
+        try:
+            give(value)
+        except BaseException as exc:  # noqa: BLE001 - raised when nobody misses anything by it
+            halt = halt or exc
+    if halt is not None:
+        raise halt
 
 
 class Watch(Protocol):
@@ -94,48 +113,49 @@ class Stream(Observable[T]):
     def emit_all(self, values: Sequence[T]) -> None:
         """Give values to every observer, one after the other."""
         if self._early is not None:
-            for value in values:
-                self._keep(value)
-            return
-        if not self._observers:
-            return  # as most peers' own streams
+            self._keep(values)
+        elif self._observers:  # most peers' own streams have none
+            self._give(values)
+
+    def _give(self, values: Sequence[T]) -> None:
         watch = self._watch
         now, threshold = watch.now, watch.threshold
+        halt: BaseException | None = None
         ended = now()
         for value in values:
             for observer in self._observers:
                 started = ended
                 try:
                     observer.on_next(value)
-                except (Exception, SystemExit) as exc:  # noqa: BLE001 - an observer may raise anything
-                    # sys.exit() in a subscriber would otherwise end a read half-way.
+                except _RAISED as exc:
                     watch.failed(observer, exc)
                     self._give_again(observer, value)
+                except BaseException as exc:  # noqa: BLE001 - raised when nobody misses anything by it
+                    halt = halt or exc
                 ended = now()
                 if ended - started > threshold:
                     watch.slow(observer, ended - started)
+        if halt is not None:
+            raise halt
 
     def _give_again(self, observer: abc.ObserverBase[T], value: T) -> None:
         for _ in range(self._again):
             try:
                 observer.on_next(value)
                 return
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit_all()
+            except _RAISED as exc:
                 self._watch.failed(observer, exc)
 
-    def _keep(self, value: T) -> None:
-        if self._early is None:  # given up with the value before
-            self.emit(value)
-            return
+    def _keep(self, values: Sequence[T]) -> None:
+        assert self._early is not None
         assert self._keeping is not None
-        self._early.append(value)
+        self._early.extend(values)
         if not self._keeping.may_keep(len(self._early)):
             self._release()  # It seems that nobody is going to listen.
 
     def _release(self, _: None = None) -> None:
         """Emit what was kept, and keep nothing any more."""
-        for value in self._take_early():
-            self.emit(value)
+        self.emit_all(self._take_early())
 
     def _take_early(self) -> list[T]:
         with self._guard:
@@ -155,7 +175,7 @@ class Stream(Observable[T]):
         for observer in observers:
             try:
                 observer.on_completed() if error is None else observer.on_error(error)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in emit_all()
+            except _RAISED as exc:
                 # An observer without on_error raises what it is given: Rx's default.
                 if exc is not error:
                     self._watch.failed(observer, exc)
@@ -291,7 +311,7 @@ class _Inbox(Generic[T]):
             started = watch.now()
             try:
                 self._observer.on_completed() if done else self._observer.on_next(value)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - as in Stream.emit_all()
+            except _RAISED as exc:
                 watch.failed(self._observer, exc)
             took = watch.now() - started
             if timed and took > watch.threshold:

@@ -67,9 +67,14 @@ class Committer:
         self._acknowledged: deque[tuple[str, int]] = deque()
         self._due: dict[str, int] = {}
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread has the turn."""
+        return self._owner == threading.get_ident()
+
     def run(self, work: Callable[[], T]) -> T:
         """Have ``work`` done in a transaction, and return when it is safe."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             return self._within(work)
         job = _Job(work)
         self._jobs.append(job)
@@ -84,7 +89,7 @@ class Committer:
 
     def read(self, work: Callable[[], T]) -> T:
         """Do ``work`` that changes nothing."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             return self._within(work)
         with self._turn():
             self._absorb()
@@ -95,7 +100,7 @@ class Committer:
 
     def acknowledge(self, stream: str, up_to: int) -> None:
         """Have messages forgotten, without waiting for another thread."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             self._within(lambda: self._tables.acknowledge(stream, up_to))
             return
         self._acknowledged.append((stream, up_to))
@@ -108,7 +113,7 @@ class Committer:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make one transaction of what this thread does."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             yield
             return
         with self._turn():
@@ -123,7 +128,7 @@ class Committer:
 
     def close(self, close: Callable[[], object]) -> None:
         """Commit what is on its way, and let ``close`` have the last turn."""
-        if self._owner == threading.get_ident():
+        if self.in_transaction:
             raise StoreError("a store cannot be closed within its own transaction")
         with self._turn():
             self._commit()

@@ -186,6 +186,11 @@ class SQLiteStore:
         with self._usable(), self._committer.transaction():
             yield
 
+    @property
+    def in_transaction(self) -> bool:
+        """See :attr:`rxplus.Store.in_transaction`."""
+        return self._committer.in_transaction
+
     def close(self) -> None:
         """See :meth:`rxplus.Store.close`.
 

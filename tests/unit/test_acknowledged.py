@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from rxplus import (
     Loss,
     LossReason,
     Overflow,
+    Peer,
     ProtocolViolationError,
     Retry,
     RxWSClient,
@@ -273,6 +276,46 @@ def test_session_gives_up_what_was_on_its_way_for_too_long(world: World, sender:
     assert client.health().queued_messages == server.health().queued_messages == 0
     client.close()
     server.close()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt])
+@pytest.mark.parametrize("listens", ["server", "peer"])
+def test_session_loses_nothing_by_what_a_subscriber_raises(
+    world: World, error: type[BaseException], listens: str
+) -> None:
+    """Whatever it is: the rest of what arrived together is dealt with all the same."""
+    server = world.server(delivery=ACKNOWLEDGED, datatype="json")
+    seen: list[Any] = []
+
+    def take(value: Any) -> None:
+        seen.append(getattr(value, "data", value))
+        if seen[-1] == 2:
+            raise error
+
+    if listens == "server":
+        server.subscribe(take)
+    else:
+        server.subscribe(lambda _: None)
+
+        def listen(peer: Peer) -> None:
+            peer.subscribe(take)
+
+        server.connections.subscribe(listen)
+    hand = Hand(world, server)
+    hand.say(hello(), Seq(1), "1")
+    messages = ["2", "3", "{", "4"]
+
+    def arrive() -> None:
+        with suppress(KeyboardInterrupt):
+            member_of(server).session.receiver.on_messages(messages)  # type: ignore[attr-defined]
+
+    world.on_loop(arrive)
+    assert seen == [1, 2, 3, 4]
+    hand.say("5", Sync())
+    assert seen == [1, 2, 3, 4, 5]
+    assert hand.controls()[-1] == Ack(6)
+    hand.drop()
+    server.close(0)
 
 
 def test_session_expires_on_the_server(world: World) -> None:

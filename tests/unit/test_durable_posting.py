@@ -173,6 +173,68 @@ def test_server_ends_when_what_is_left_of_a_session_cannot_be_read(
     assert "its store failed" in str(values.error)
 
 
+def test_nothing_waits_for_room_within_a_transaction(world: World, far: Machine) -> None:
+    """The loop, which makes room, may have to wait for the transaction."""
+    far.parts["buffer"] = Buffer(max_messages=2, overflow=Overflow.block(timeout=10.0))
+    far.serve()
+    Hand(world, far.part, subprotocols=())
+    hand = has_session(world)
+    before = world.sim.now
+    with (
+        pytest.raises(BufferFullError, match="a transaction, which others"),
+        far.store.transaction(),
+    ):
+        send(far, "one", "two", "three")
+    assert world.sim.now == before
+    assert far.waiting == 0
+    hand.drop()
+    close(far)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_is_too_old_takes_no_room(world: World, far: Machine, durable: bool) -> None:
+    """It is reported, and makes room for what is new, with a store or without."""
+    far.parts["buffer"] = Buffer(max_messages=1, overflow=Overflow.error(), max_age=1.0)
+    if durable:
+        far.serve()
+    else:
+        far.run(world.server(PORT, **far.parts))
+    server = far.part
+    slow = Hand(world, server, path="/b", subprotocols=())
+    world.on_loop(slow.connection.pause_reading)
+    while not server._acceptor.fanout._clogged:
+        server.on_next(tagged("/b", "x" * 300_000)[0])
+        world.settle()
+    send(far, "one")
+    with pytest.raises(BufferFullError):
+        send(far, "two")
+    world.settle(5)
+    send(far, "three")
+    world.on_loop(slow.connection.resume_reading)
+    world.settle(1)
+    assert [one for one in far.losses if one.path == "/a"] == [
+        Loss("/a", LossReason.EXPIRED, 1),
+        Loss("/a", LossReason.NO_PEER, 1),
+    ]
+    close(far)
+
+
+def test_server_that_closes_keeps_nothing_more_before_others_may_begin(
+    world: World, far: Machine
+) -> None:
+    """When the first peer completes, no message can be put into the store for any of them."""
+    server = far.serve()
+    hands = [has_session(world), has_session(world)]
+    members = [peer._member for peer in server.peers]
+    gone: list[list[bool]] = []
+    for peer in server.peers:
+        peer.subscribe(on_completed=lambda: gone.append([one.gone for one in members]))
+    for hand in hands:
+        hand.drop()
+    close(far)
+    assert gone == [[True, True], [True, True]]
+
+
 def test_what_was_undone_is_no_loss(world: World, far: Machine) -> None:
     """A message that was never sent is not reported when the session it was for expires."""
     far.serve(expiry=5.0)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from world import World
 
-from rxplus import ComponentClosedError, TaggedData
-from rxplus_testing import Sim
+from rxplus import ComponentClosedError, Delivery, TaggedData
+from rxplus_testing import MemoryStore, Sim
 
 
 @pytest.fixture
@@ -48,6 +48,27 @@ def test_path_opened_while_the_group_closes_is_closed_with_it(sim: Sim) -> None:
     assert client.health().state == "closed"
     with pytest.raises(ComponentClosedError):
         group.open_path("/b")
+
+
+def test_path_is_opened_within_a_transaction_while_another_opens_one(sim: Sim) -> None:
+    """Neither has what the other waits for: the group's lock, or its store."""
+    store = MemoryStore(lock=sim.runtime.lock(), clock=lambda: sim.now)
+    group = World(sim).group(9000, delivery=Delivery.durable(store))
+
+    def within() -> None:
+        with store.transaction():
+            sim.runtime.event().wait(1.0)
+            group.on_next(TaggedData("/a", "1"))
+
+    def beside() -> None:
+        sim.runtime.event().wait(0.5)
+        group.on_next(TaggedData("/b", "1"))
+
+    threads = [sim.thread(one, name=one.__name__) for one in (within, beside)]
+    for thread in threads:
+        thread.join(60.0)
+    assert group.health().queued_messages == 2
+    group.close(0)
 
 
 def test_path_reopened_while_its_client_still_closes(sim: Sim) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from doubles import HookLock
 from reactivex import Observer, abc
 from reactivex import operators as ops
 
-from rxplus._engine.stream import StateStream, Stream
+from rxplus._engine.stream import StateStream, Stream, each
 
 
 class Clock:
@@ -80,8 +81,8 @@ def raiser(error: BaseException) -> Callable[..., Any]:
     return raise_it
 
 
-MISBEHAVIOUR = [ValueError("boom"), SystemExit(1)]
-"""What a subscriber may raise: its own mistakes, and ``sys.exit()``."""
+MISBEHAVIOUR = [ValueError("boom"), SystemExit(1), GeneratorExit(), asyncio.CancelledError()]
+"""What a subscriber may raise: its own mistakes, ``sys.exit()``, what became of a future."""
 
 
 # ── streams ───────────────────────────────────────────────────────────────────────────────
@@ -118,6 +119,32 @@ def test_stream_gives_values_to_all_who_are_there(give: Give) -> None:
     subscription.dispose()
     give(source, 3)
     assert (first.list, second.list) == ([1, 2], [2, 3])
+
+
+def test_stream_gives_everything_before_it_is_halted() -> None:
+    """What is not about the observer, such as Ctrl-C, is raised when all have got everything."""
+    source, watch = stream()
+    halting, notes = raiser(KeyboardInterrupt()), Notes()
+    source.subscribe(lambda value: halting() if value == 2 else None)
+    source.subscribe(notes.observer())
+    with pytest.raises(KeyboardInterrupt):
+        source.emit_all((1, 2, 3))
+    assert notes.list == [1, 2, 3]
+    assert watch.failures == []
+
+
+def test_each_goes_on_to_the_last() -> None:
+    """The first of what calls have raised comes then."""
+    seen: list[int] = []
+
+    def give(value: int) -> None:
+        seen.append(value)
+        if value > 1:
+            raise KeyError(value)
+
+    with pytest.raises(KeyError, match="2"):
+        each(give, (1, 2, 3))
+    assert seen == [1, 2, 3]
 
 
 def test_stream_disposing_twice_is_harmless(give: Give) -> None:
