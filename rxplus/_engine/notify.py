@@ -99,7 +99,13 @@ class Scheduled:
                     self._draining = False
                     break
                 notify, value = self._queue.popleft()
-            notify(value)
+            try:
+                notify(value)
+            except BaseException:
+                # Not about a subscriber: Ctrl-C on the scheduler's thread, say. The rest comes
+                # all the same.
+                scheduler.schedule(self._drain)
+                raise
             if self._was_full:
                 self._tell_of_room()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from doubles import HookLock, ManualLease
 from reactivex import abc
 from reactivex.scheduler import ImmediateScheduler, VirtualTimeScheduler
@@ -213,3 +214,21 @@ def test_scheduled_stays_full_when_only_some_is_delivered_while_it_looks() -> No
     assert desk.deliver.full
     desk.run()
     assert desk.rooms == 1
+
+
+def test_scheduled_goes_on_after_what_is_not_about_a_subscriber() -> None:
+    """Ctrl-C on the scheduler's thread is raised there, and costs none of what waits."""
+    desk = Desk()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    desk.deliver(interrupt, None)
+    desk.put(2)
+    with pytest.raises(KeyboardInterrupt):
+        desk.run()
+    desk.scheduler.stop()
+    desk.run()
+    desk.put(1)
+    desk.run()
+    assert desk.seen == [0, 1, 0]
