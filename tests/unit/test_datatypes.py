@@ -399,3 +399,19 @@ def test_datatypes_warn_of_nothing_by_themselves() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         wsdt_factory("object")
+
+
+def test_string_takes_the_short_way_only_for_plain_strings() -> None:
+    """What else is sent goes through the checks, and through what a subclass makes of it."""
+
+    class Shouting(WSStr):
+        def package(self, value: str) -> str:
+            return value.upper()
+
+    class Text(str):
+        __slots__ = ()
+
+    assert Shouting().encode("a") == "A"
+    assert WSStr().encode(Text("a")) == "a"
+    with pytest.raises(TypeError, match="WSStr expects a string payload"):
+        WSStr().encode(1)
