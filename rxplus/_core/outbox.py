@@ -264,13 +264,11 @@ class AgedOutbox(Outbox[T]):
         return self._inner.bytes
 
     def has_room(self, size: int) -> bool:
-        if not self._inner.has_room(size):
-            self._forget()
+        self._make_room(size)
         return self._inner.has_room(size)
 
     def put(self, item: T, size: int) -> Put:
-        if not self._inner.has_room(size):
-            self._forget()
+        self._make_room(size)
         return self._inner.put((self._now(), item), size)
 
     def force(self, item: T, size: int) -> None:
@@ -290,6 +288,10 @@ class AgedOutbox(Outbox[T]):
 
     def clear(self) -> list[Parcel[T]]:
         return [(item, size) for (_, item), size in self._inner.clear()]
+
+    def _make_room(self, size: int) -> None:
+        if not self._inner.has_room(size):
+            self._forget()
 
     def _forget(self) -> None:
         """Forget what has waited for too long. The oldest is always in front."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from machine import Machine
 from world import World
 
 from rxplus_testing import Sim
@@ -18,3 +19,15 @@ def sim(rx_sim: Sim) -> Sim:
 def world(sim: Sim) -> World:
     """The same, with short ways to make components."""
     return World(sim)
+
+
+@pytest.fixture
+def near(world: World) -> Machine:
+    """The machine of a client, with a store."""
+    return Machine(world)
+
+
+@pytest.fixture
+def far(world: World) -> Machine:
+    """The machine of a server, with a store."""
+    return Machine(world)

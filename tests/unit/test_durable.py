@@ -26,19 +26,6 @@ from rxplus._core.protocol.control import Ack, Seq, Welcome, encode
 from rxplus._engine.server_session import SessionMember
 from rxplus.transport import CloseInfo, Payload
 
-
-@pytest.fixture
-def near(world: World) -> Machine:
-    """The machine of a client."""
-    return Machine(world)
-
-
-@pytest.fixture
-def far(world: World) -> Machine:
-    """The machine of a server."""
-    return Machine(world)
-
-
 # ── what survives ─────────────────────────────────────────────────────────────────────────
 
 

@@ -12,18 +12,6 @@ from world import World
 from rxplus import StoreError
 
 
-@pytest.fixture
-def near(world: World) -> Machine:
-    """The machine of a client."""
-    return Machine(world)
-
-
-@pytest.fixture
-def far(world: World) -> Machine:
-    """The machine of a server."""
-    return Machine(world)
-
-
 @pytest.mark.parametrize("side", ["near", "far"])
 def test_what_waits_for_a_scheduler_is_dealt_with_by_the_next_component(
     world: World, near: Machine, far: Machine, side: str

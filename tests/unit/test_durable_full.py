@@ -27,18 +27,6 @@ from rxplus.stores import SQLiteStore
 from rxplus.stores._tables import RESERVE
 
 
-@pytest.fixture
-def near(world: World) -> Machine:
-    """The machine of a client."""
-    return Machine(world)
-
-
-@pytest.fixture
-def far(world: World) -> Machine:
-    """The machine of a server."""
-    return Machine(world)
-
-
 def full() -> StoreFullError:
     """Make what a store says that is full."""
     return StoreFullError("no room")

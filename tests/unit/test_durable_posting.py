@@ -17,15 +17,10 @@ from rxplus import (
     Loss,
     LossReason,
     Overflow,
+    RxWSServer,
     StoreError,
 )
 from rxplus._core.protocol.control import Seq
-
-
-@pytest.fixture
-def far(world: World) -> Machine:
-    """The machine of a server."""
-    return Machine(world)
 
 
 def has_session(world: World, path: str = "/a") -> Hand:
@@ -33,6 +28,16 @@ def has_session(world: World, path: str = "/a") -> Hand:
     hand = Hand(world, PORT, path=path)
     hand.say(hello(), Seq(1))
     return hand
+
+
+def clog(world: World, server: RxWSServer) -> Hand:
+    """Connect a peer that does not read, and so holds up what waits for others."""
+    slow = Hand(world, server, path="/b", subprotocols=())
+    world.on_loop(slow.connection.pause_reading)
+    while not server._acceptor.fanout._clogged:
+        server.on_next(tagged("/b", "x" * 300_000)[0])
+        world.settle()
+    return slow
 
 
 def data(hand: Hand) -> list[str]:
@@ -135,12 +140,7 @@ def test_message_for_nobody_is_reported_though_a_session_comes(
     """A session that joins before it is looked at gets what is sent from then on, and no more."""
     far.parts["buffer"] = Buffer(max_messages=1, overflow=Overflow.block())
     server = far.serve()
-    # A peer that does not read holds up what waits for others.
-    slow = Hand(world, server, path="/b", subprotocols=())
-    world.on_loop(slow.connection.pause_reading)
-    while not server._acceptor.fanout._clogged:
-        server.on_next(tagged("/b", "x" * 300_000)[0])
-        world.settle()
+    slow = clog(world, server)
     send(far, "for nobody")
     joined = [Hand(world, server, subprotocols=())] if other else []
     hand = has_session(world)
@@ -200,11 +200,7 @@ def test_what_is_too_old_takes_no_room(world: World, far: Machine, durable: bool
     else:
         far.run(world.server(PORT, **far.parts))
     server = far.part
-    slow = Hand(world, server, path="/b", subprotocols=())
-    world.on_loop(slow.connection.pause_reading)
-    while not server._acceptor.fanout._clogged:
-        server.on_next(tagged("/b", "x" * 300_000)[0])
-        world.settle()
+    slow = clog(world, server)
     send(far, "one")
     with pytest.raises(BufferFullError):
         send(far, "two")
