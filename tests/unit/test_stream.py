@@ -133,6 +133,23 @@ def test_stream_gives_everything_before_it_is_halted() -> None:
     assert watch.failures == []
 
 
+def test_stream_gives_everything_before_it_is_halted_by_a_second_attempt() -> None:
+    """Ctrl-C may come while a value is given again; the first halt is the one that is raised."""
+    source: Stream[int] = Stream(HookLock(), Clock(), again=1)
+    errors = [ValueError(), KeyboardInterrupt("first"), KeyboardInterrupt("second")]
+    notes = Notes()
+
+    def halting(value: int) -> None:
+        if errors:
+            raise errors.pop(0)
+
+    source.subscribe(halting)
+    source.subscribe(notes.observer())
+    with pytest.raises(KeyboardInterrupt, match="first"):
+        source.emit_all((1, 2, 3))
+    assert notes.list == [1, 2, 3]
+
+
 def test_each_goes_on_to_the_last() -> None:
     """The first of what calls have raised comes then."""
     seen: list[int] = []
@@ -207,6 +224,16 @@ def test_stream_reports_observers_that_dawdle(give: Give) -> None:
     source.subscribe(lambda _: clock.spend(1.5))
     give(source, 1)
     assert clock.slowness == [1.5]
+
+
+def test_stream_reports_an_observer_that_holds_the_thread_with_many_values() -> None:
+    """Where it is the only one, with all that it was given in one go."""
+    source, clock = stream()
+    source.subscribe(lambda _: clock.spend(0.25))
+    source.emit_all((1, 2, 3, 4))
+    assert clock.slowness == []
+    source.emit_all((1, 2, 3, 4, 5))
+    assert clock.slowness == [1.25]
 
 
 def test_stream_reports_dawdlers_that_raise(give: Give) -> None:

@@ -56,7 +56,7 @@ def whole_messages(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[l
             payload = data[start:end]
             if masked:
                 payload = apply_mask(payload, data[start - 4 : start])
-            messages.append(str(payload, "utf-8") if kind == _TEXT else payload)
+            messages.append(payload.decode() if kind == _TEXT else payload)
             at = end
     except UnicodeDecodeError:
         pass  # the library gets to see it
