@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from reactivex import Subject, abc
@@ -11,7 +12,6 @@ from rxplus._core.sizes import payload_size
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
-from rxplus._engine.stream import Stream
 from rxplus.config import check_close
 from rxplus.handshake import Address, Headers
 
@@ -26,13 +26,17 @@ class Peer(Subject[Any]):
     """
 
     def __init__(
-        self, acceptor: Acceptor, hub: Hub[Any], member: Member, messages: Stream[Any]
+        self,
+        acceptor: Acceptor,
+        hub: Hub[Any],
+        member: Member,
+        attach: Callable[[abc.ObserverBase[Any]], abc.DisposableBase],
     ) -> None:
         super().__init__()
         self._acceptor = acceptor
         self._hub = hub
         self._member = member
-        self._messages = messages
+        self._attach = attach
 
     @property
     def path(self) -> str:
@@ -129,4 +133,4 @@ class Peer(Subject[Any]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return self._messages.attach(observer)
+        return self._attach(observer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable, abc
@@ -110,14 +110,14 @@ class Stream(Observable[T]):
         """Give a value to every observer."""
         self.emit_all((value,))
 
-    def emit_all(self, values: Sequence[T]) -> None:
+    def emit_all(self, values: Iterable[T]) -> None:
         """Give values to every observer, one after the other."""
         if self._early is not None:
             self._keep(values)
         elif self._observers:  # most peers' own streams have none
             self._give(values)
 
-    def _give(self, values: Sequence[T]) -> None:
+    def _give(self, values: Iterable[T]) -> None:
         watch = self._watch
         now, threshold = watch.now, watch.threshold
         first, *others = self._observers
@@ -158,7 +158,7 @@ class Stream(Observable[T]):
                 return exc
         return None
 
-    def _keep(self, values: Sequence[T]) -> None:
+    def _keep(self, values: Iterable[T]) -> None:
         assert self._early is not None
         assert self._keeping is not None
         self._early.extend(values)

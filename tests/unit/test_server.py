@@ -196,6 +196,49 @@ def test_messages_that_arrive_together(world: World) -> None:
         part.close()
 
 
+def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
+    """It gets the messages after that one, those that were read together with it too."""
+    server = world.server()
+    server.connections.subscribe()  # so that nothing is kept for the first to come
+    client = world.connected(server)
+    (peer,) = server.peers
+    heard: list[Any] = []
+
+    def on_message(message: TaggedData) -> None:
+        heard.append(message.data)
+        if message.data == "login":
+            peer.subscribe(lambda value: heard.append(("own", value)))
+
+    server.subscribe(on_message)
+    server.subscribe(lambda message: heard.append(("second", message.data)))
+    session = peer._member.session
+    assert isinstance(session, BatchReceiver)
+    world.on_loop(lambda: session.on_messages(["hello", "login", "1", "2"]))
+    world.on_loop(lambda: session.on_messages(["3"]))
+    before = [of for data in ("hello", "login") for of in (data, ("second", data))]
+    after = [of for data in "123" for of in (("own", data), data, ("second", data))]
+    assert heard == [*before, *after]
+    for part in (client, server):
+        part.close()
+
+
+def test_subscribing_to_a_peer_between_messages(world: World) -> None:
+    """What nobody listened to does not come later."""
+    server = world.server()
+    server.connections.subscribe()
+    client = world.connected(server)
+    (peer,) = server.peers
+    session = peer._member.session
+    assert isinstance(session, BatchReceiver)
+    world.on_loop(lambda: session.on_messages(["1", "2"]))
+    heard: list[Any] = []
+    world.on_loop(lambda: peer.subscribe(heard.append))
+    world.on_loop(lambda: session.on_messages(["3", "4"]))
+    assert heard == ["3", "4"]
+    for part in (client, server):
+        part.close()
+
+
 def test_messages_come_one_by_one_to_a_scheduler(world: World) -> None:
     """Reading may have to be paused after any of them."""
     server = world.server(scheduler=ImmediateScheduler())
