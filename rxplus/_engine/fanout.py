@@ -166,7 +166,9 @@ class FanOut:
 
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
-        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
+        expired = self.mailbox.take_expired()
+        if expired:
+            self._report(expired, LossReason.EXPIRED)
         if not self._clogged:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -202,9 +203,13 @@ async def outcome(
     wire.connection_made(transport)
     wire.start(recorder)
     await asyncio.sleep(0)
-    feed = wire.feed if isinstance(wire, PicowsWire) else wire.data_received
     for chunk in chunks:
-        feed(chunk)
+        if isinstance(wire, PicowsWire):
+            wire.feed(chunk)
+        elif isinstance(wire, LibraryWire):
+            wire.data_received(chunk)
+        else:
+            buffered(wire, chunk)
     if eof:
         wire.eof_received()
     wire.connection_lost(None)
@@ -213,6 +218,16 @@ async def outcome(
     # What broke it is told apart by its type: the words differ where bytes were kept back.
     info = recorder.info
     return recorder.messages, transport.written, (info.code, info.local, type(info.error))
+
+
+def buffered(wire: Wire, data: bytes) -> None:
+    """Feed a connection as asyncio does that reads to a buffer."""
+    while data:
+        buffer = wire.get_buffer(-1)
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        wire.buffer_updated(size)
+        data = data[size:]
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -282,6 +297,22 @@ def test_inbound_reads_byte_by_byte() -> None:
     messages, written, _ = asyncio.run(outcome(Wire, [bytes((byte,)) for byte in data]))
     assert messages == ["one", bytes(130), "two"]
     assert written == [b"\x8a\x01p"]
+
+
+def test_inbound_is_read_to_a_buffer_of_its_thread() -> None:
+    """All connections of a loop share one, and two loops have two."""
+
+    async def buffer() -> memoryview:
+        wires = [Wire(Protocol(SERVER), ping_interval=None) for _ in range(2)]
+        assert isinstance(wires[0], asyncio.BufferedProtocol)  # or asyncio would not use it
+        first, second = (wire.get_buffer(-1) for wire in wires)
+        assert first.obj is second.obj
+        return first
+
+    here = asyncio.run(buffer())
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(asyncio.run, buffer()).result()
+    assert here.obj is not there.obj
 
 
 def test_inbound_on_a_client_takes_frames_without_a_mask() -> None:
