@@ -238,6 +238,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 FRAMES = st.one_of(
     st.text(max_size=200).map(text),
+    st.just(text("y" * LIMIT)),
     st.sampled_from([0, 125, 126, 65_535, 65_536, LIMIT]).map(binary),
     st.text(max_size=20).map(lambda words: text(words, fin=False)),
     st.booleans().map(lambda fin: frame(Opcode.CONT, b"abc", fin=fin)),
@@ -249,6 +250,9 @@ ENDS = st.sampled_from(
         # Nothing counts after a close frame.
         frame(Opcode.CLOSE, b"\x03\xe8bye") + text("late"),
         frame(Opcode.TEXT, b"\xff\xfe"),
+        frame(Opcode.TEXT, bytes(LIMIT - 1) + b"\xff") + text("late"),
+        text("y" * LIMIT)[:-3],
+        text("y" * LIMIT, fin=False)[:-3],
         binary(LIMIT + 1),
         binary(3, mask=False),
         text("rsv").replace(b"\x81", b"\xc1", 1),
@@ -299,6 +303,17 @@ def test_inbound_reads_byte_by_byte() -> None:
     assert written == [b"\x8a\x01p"]
 
 
+@pytest.mark.parametrize("mask", [True, False])
+def test_inbound_reads_a_large_message_wherever_it_is_cut(mask: bool) -> None:
+    """In its head, right after it, and just before its end."""
+    data = binary(LIMIT, mask=mask)
+    side = SERVER if mask else CLIENT
+    for place in (*range(1, 17), len(data) - 1):
+        pieces = [text("before", mask=mask) + data[:place], data[place:] + text("after", mask=mask)]
+        messages, _, _ = asyncio.run(outcome(Wire, pieces, side=side))
+        assert messages == ["before", bytes(LIMIT), "after"]
+
+
 def test_inbound_is_read_to_a_buffer_of_its_thread() -> None:
     """All connections of a loop share one, and two loops have two."""
 
@@ -317,9 +332,10 @@ def test_inbound_is_read_to_a_buffer_of_its_thread() -> None:
 
 def test_inbound_on_a_client_takes_frames_without_a_mask() -> None:
     """A server's frames have none."""
-    data = text("one", mask=False) + binary(200, mask=False)
-    messages, _, _ = asyncio.run(outcome(Wire, [data], side=CLIENT))
-    assert messages == ["one", bytes(200)]
+    data = text("one", mask=False) + binary(200, mask=False) + text("x" * LIMIT, mask=False)
+    pieces = [data[:-2], data[-2:]]
+    messages, _, _ = asyncio.run(outcome(Wire, pieces, side=CLIENT))
+    assert messages == ["one", bytes(200), "x" * LIMIT]
 
 
 @pytest.mark.parametrize("size", [300, MOST_KEPT + 300])
@@ -351,6 +367,29 @@ def test_inbound_comes_in_step_where_the_library_begins_a_frame() -> None:
         wire.data_received(text("second"))
         assert recorder.messages == ["first", "second"]
         wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_inbound_finishes_a_large_message_after_it_began_to_close(valid: bool) -> None:
+    """The rest of its frame is no new frame, though the library reads by then."""
+
+    async def check() -> None:
+        wire = Wire(Protocol(SERVER, max_size=LIMIT), ping_interval=None)
+        transport, recorder = FakeTransport(), Recorder()
+        wire.connection_made(transport)
+        wire.start(recorder)
+        await asyncio.sleep(0)
+        data = frame(Opcode.TEXT, b"y" * (LIMIT - 1) + (b"y" if valid else b"\xff"))
+        buffered(wire, data[:-9])
+        wire.begin_close(1000, "")
+        buffered(wire, data[-9:] + frame(Opcode.CLOSE, b"\x03\xe8"))
+        wire.connection_lost(None)
+        await asyncio.sleep(0)
+        assert recorder.messages == ["y" * LIMIT] * valid
+        assert recorder.info is not None
+        assert recorder.info.code == (1000 if valid else 1007)
 
     asyncio.run(check())
 

@@ -12,7 +12,12 @@ from websockets.asyncio.connection import Connection as LibraryConnection
 from websockets.protocol import OPEN, SERVER
 from websockets.streams import StreamReader
 
-from rxplus.transports.websockets.reading import frame_end, whole_messages
+from rxplus.transports.websockets.reading import (
+    LargeMessage,
+    begin_large,
+    frame_end,
+    whole_messages,
+)
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
@@ -23,10 +28,10 @@ MOST_READ = 2**18
 """Bytes read at once, as by asyncio itself."""
 
 MOST_KEPT = 2**16
-"""Bytes of a frame that is not there in full for which it is kept.
+"""Bytes of a frame that is not there in full for which it is kept, to be read in one go.
 
-What is larger goes to the library as it comes: putting its pieces together again and again
-would cost more than the library does.
+Of what is larger each piece is dealt with as it comes: putting pieces together again and again
+would cost more.
 """
 
 _BETWEEN_FRAMES = StreamReader.at_eof.__code__
@@ -63,6 +68,9 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
     # The beginning of a frame, not given to the library.
     _rest = b""
 
+    # A message of which the beginning is there.
+    _large: LargeMessage | None = None
+
     # Bytes still to come of a frame whose beginning was given to the library.
     _owed = 0
 
@@ -84,13 +92,16 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         read = _read_buffer.view[:nbytes]
-        # Within a large frame a copy would be one too many: the library appends it to what it has.
-        self.data_received(cast("bytes", read) if self._owed >= nbytes else bytes(read))
+        # Within a large frame this copy would be one too many.
+        within = self._large.missing if self._large is not None else self._owed
+        self.data_received(cast("bytes", read) if within >= nbytes else bytes(read))
 
     def data_received(self, data: bytes) -> None:
-        if self._rest:
-            data, self._rest = self._rest + data, b""
         at = 0
+        if self._large is not None:
+            at = self._go_on(self._large, data)
+        elif self._rest:
+            data, self._rest = self._rest + data, b""
         while at < len(data):
             if self.protocol.state is OPEN and (self._in_step or self._comes_in_step()):
                 at = self._read(data, at)
@@ -124,7 +135,23 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
         if end > len(data) and end - at <= min(MOST_KEPT, limit):
             self._rest = data[at:]
             return len(data)
+        if end > len(data) and protocol.current_size is None:
+            self._large = begin_large(data, at, masked=protocol.side is SERVER, limit=limit)
+            if self._large is not None:
+                return len(data)
         return self._pass_on(data, at, end)
+
+    def _go_on(self, large: LargeMessage, data: bytes) -> int:
+        """Take more of a large message; return how far."""
+        there = min(large.missing, len(data))
+        large.add(data[:there])
+        if not large.missing:
+            self._large = None
+            try:
+                self.deliver((large.message(),))
+            except UnicodeDecodeError:
+                super().data_received(large.frame())  # so that it fails as all others do
+        return there
 
     def _pass_on(self, data: bytes, at: int, end: int) -> int:
         """Give a frame to the library, or as much as is there; return how far."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from rxplus.transports.websockets.frames import apply_mask
+from rxplus.transports.websockets.frames import apply_mask, restored
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
 
-__all__ = ["frame_end", "whole_messages"]
+__all__ = ["LargeMessage", "begin_large", "frame_end", "whole_messages"]
 
 _TEXT = 0x81
 _BINARY = 0x82
@@ -76,16 +76,78 @@ def _long(data: bytes, length: int, at: int, start: int) -> tuple[int, int]:
     return 0, size + 1
 
 
+def _place(data: bytes, at: int) -> tuple[int, int]:
+    """Return length and start of a frame's payload; past what is there without a whole head."""
+    if at + 2 > len(data):
+        return 0, len(data) + 1
+    start = at + (6 if data[at + 1] & _MASK else 2)
+    length = data[at + 1] & 0x7F
+    return _long(data, length, at, start) if length > 125 else (length, start)
+
+
 def frame_end(data: bytes, at: int) -> int:
     """Return where the frame that begins at ``at`` ends, whatever it is.
 
     Before its head is there in full: one byte after what is there.
     """
-    size = len(data)
-    if at + 2 > size:
-        return size + 1
-    start = at + (6 if data[at + 1] & _MASK else 2)
-    length = data[at + 1] & 0x7F
-    if length > 125:
-        length, start = _long(data, length, at, start)
-    return start + length if start <= size else size + 1
+    length, start = _place(data, at)
+    return start + length if start <= len(data) else len(data) + 1
+
+
+class LargeMessage:
+    """A message that is one large frame, while it arrives.
+
+    Args:
+        first: first byte of the frame.
+        mask: empty where frames have none.
+        size: of the payload, in bytes.
+    """
+
+    __slots__ = ("_arrived", "_first", "_mask", "missing")
+
+    def __init__(self, first: int, mask: bytes, size: int) -> None:
+        self._first = first
+        self._mask = mask
+        self._arrived = bytearray()
+        self.missing = size
+        """Bytes that are still to come."""
+
+    def add(self, part: bytes) -> None:
+        """Take what comes next of it, and nothing beyond it. Makes a copy."""
+        self._arrived += part
+        self.missing -= len(part)
+
+    def message(self) -> Payload:
+        """Return it, when nothing is missing.
+
+        Raises:
+            UnicodeDecodeError: it is not the text that it should be.
+        """
+        payload = self._payload()
+        return payload.decode() if self._first == _TEXT else payload
+
+    def frame(self) -> bytes:
+        """Return the frame that it came in."""
+        return restored(self._first, self._payload(), mask=bool(self._mask))
+
+    def _payload(self) -> bytes:
+        return apply_mask(self._arrived, self._mask) if self._mask else bytes(self._arrived)
+
+
+def begin_large(data: bytes, at: int, *, masked: bool, limit: int) -> LargeMessage | None:
+    """Begin a message that goes on after what is there, unless its frame is for the library.
+
+    Args:
+        data: what has arrived.
+        at: where a frame begins.
+        masked: whether frames must be masked.
+        limit: largest message in bytes.
+    """
+    length, start = _place(data, at)
+    if start > len(data) or length > limit:
+        return None
+    if data[at] not in _WHOLE or bool(data[at + 1] & _MASK) is not masked:
+        return None
+    message = LargeMessage(data[at], data[start - 4 : start] if masked else b"", length)
+    message.add(data[start:])
+    return message
