@@ -19,10 +19,9 @@ from rxplus._core.retry import is_failure
 from rxplus._core.routing import Routes
 from rxplus._engine.fanout import FanOut, Member
 from rxplus._engine.hub import Hub
-from rxplus._engine.plain_session import plain_session
 from rxplus._engine.posting import Post
 from rxplus._engine.reception import Reception
-from rxplus._engine.session import Outlet
+from rxplus._engine.session import Outlet, Session
 from rxplus.config import Buffer, Security
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
@@ -251,7 +250,7 @@ class Acceptor:
             self.fanout.forget(member)
             self._expel(member)
 
-        member.session = plain_session(
+        member.session = Session(
             member.connection,
             member.channel.datatype,
             member,

@@ -18,7 +18,7 @@ from rxplus._engine.session import Outlet, Session
 from rxplus.datatypes import WSDatatype
 from rxplus.delivery import Delivery
 from rxplus.errors import ConnectionClosedError, ProtocolViolationError
-from rxplus.transport import CloseInfo, Connection, Payload, Receiver
+from rxplus.transport import CloseInfo, Connection, Payload
 
 __all__ = ["NumberedSession"]
 
@@ -53,10 +53,8 @@ class NumberedSession(Session):
         "_after",
         "_archive",
         "_at",
-        "_audience",
         "_call_ack",
         "_held",
-        "_outlet",
         "_path",
         "_receipt",
         "_settling",
@@ -78,10 +76,11 @@ class NumberedSession(Session):
         archive: Archive | None,
         on_end: Callable[[CloseInfo], None],
     ) -> None:
-        super().__init__(connection, datatype, source, hub, deliver=outlet.emit, on_end=on_end)
+        super().__init__(
+            connection, datatype, source, hub, outlet=outlet, audience=audience, on_end=on_end
+        )
         self._receipt = receipt
         self._path = path
-        self._audience = audience
         self._after = audience.deliver
         self._archive = archive
         # What is to be done with what arrives before anybody has subscribed.
@@ -112,11 +111,6 @@ class NumberedSession(Session):
         """Find out whether subscribers are done with a message as soon as they were given it."""
         self._straight = self._archive is None and self._audience.direct and self._held is None
 
-    @property
-    def receiver(self) -> Receiver:
-        # With a scheduler reading may have to be paused after any message.
-        return _InBatches(self) if self._audience.direct else self
-
     # ── messages ──────────────────────────────────────────────────────────────────────────
 
     def on_message(self, message: Payload) -> None:
@@ -131,8 +125,7 @@ class NumberedSession(Session):
             place = (self._receipt, self._receipt.received)
             self._hold(partial(self._pass_on, message, place))
 
-    def take_batch(self, messages: Sequence[Payload]) -> None:
-        """Take messages that arrived together."""
+    def take_all(self, messages: Sequence[Payload]) -> None:
         run: list[Payload] = []
         for message in messages:
             if isinstance(message, str) and message.startswith(ESCAPE):
@@ -155,7 +148,7 @@ class NumberedSession(Session):
             part = max(1, receipt.due_at - receipt.received)
             messages, run = self._accept(run[:part]), run[part:]
             if messages:
-                self.take_all(messages, self._outlet)
+                super().take_all(messages)
                 receipt.processed = receipt.received
                 self._ack_soon()
 
@@ -281,18 +274,6 @@ class NumberedSession(Session):
         if not self._held:
             self._audience.never_mind(self._let_go)
         super().on_closed(info)
-
-
-class _InBatches:
-    """Receives for a session, in one call what has arrived together."""
-
-    __slots__ = ("on_closed", "on_message", "on_messages", "on_writable")
-
-    def __init__(self, session: NumberedSession) -> None:
-        self.on_message = session.on_message
-        self.on_messages = session.take_batch
-        self.on_writable = session.on_writable
-        self.on_closed = session.on_closed
 
 
 def _nothing() -> None:

@@ -45,14 +45,17 @@ class Session:
         datatype: what its messages are packaged with.
         source: what is to be sent.
         hub: of the component.
-        deliver: takes each value that arrives.
+        outlet: gives values to subscribers; called where they run.
+        audience: the component that they subscribe to; a client's group, if it has one.
         on_end: hears once how the connection ended.
     """
 
     __slots__ = (
+        "_audience",
         "_deliver",
         "_hub",
         "_on_end",
+        "_outlet",
         "_progress",
         "_scheduled",
         "_stats",
@@ -70,7 +73,8 @@ class Session:
         source: Source[Payload],
         hub: Hub[Any],
         *,
-        deliver: Callable[[Any], None],
+        outlet: Outlet,
+        audience: Hub[Any],
         on_end: Callable[[CloseInfo], None],
     ) -> None:
         self.connection = connection
@@ -80,7 +84,9 @@ class Session:
         self._unsafe = datatype.unsafe_from_strangers
         self._hub = hub
         self._stats: Stats = hub.stats
-        self._deliver = deliver
+        self._outlet = outlet
+        self._audience = audience
+        self._deliver = hub.into(outlet.emit)
         self._on_end = on_end
         self._scheduled = False
         self._progress = Signal()
@@ -101,7 +107,8 @@ class Session:
     @property
     def receiver(self) -> Receiver:
         """What the connection is to deliver to."""
-        return self
+        # With a scheduler reading may have to be paused after any message.
+        return _InBatches(self) if self._audience.direct else self
 
     # ── in: the connection's Receiver ─────────────────────────────────────────────────────
 
@@ -118,11 +125,8 @@ class Session:
         if self._hub.deliver.full:
             self.connection.pause_reading()
 
-    def take_all(self, messages: Sequence[Payload], outlet: Outlet) -> None:
-        """Take messages that arrived together, for subscribers on the loop thread.
-
-        There nothing ever waits for them, so that reading need not be paused in between.
-        """
+    def take_all(self, messages: Sequence[Payload]) -> None:
+        """Take messages that arrived together, for subscribers on the loop thread."""
         stats = self._stats
         stats.messages_in += len(messages)
         stats.bytes_in += payload_sizes(messages)
@@ -130,7 +134,7 @@ class Session:
         steps: list[Callable[[], None]] = []
         while done < len(messages):
             values: list[Any] = []
-            steps.append(partial(outlet.emit_all, values))
+            steps.append(partial(self._outlet.emit_all, values))
             try:
                 for message in arriving:
                     values.append(unpackage(message))  # noqa: PERF401 - kept if one fails
@@ -239,6 +243,18 @@ class Session:
         except UnsafePickleWarning as exc:
             # Under "error" filters: nobody is above us to catch it.
             self._hub.report(exc, "unsafe datatype")
+
+
+class _InBatches:
+    """Receives for a session, in one call what has arrived together."""
+
+    __slots__ = ("on_closed", "on_message", "on_messages", "on_writable")
+
+    def __init__(self, session: Session) -> None:
+        self.on_message = session.on_message
+        self.on_messages = session.take_all
+        self.on_writable = session.on_writable
+        self.on_closed = session.on_closed
 
 
 def is_loopback(connection: Connection) -> bool:

@@ -17,7 +17,6 @@ from rxplus._core.routing import route_of
 from rxplus._engine.client_session import Continuity
 from rxplus._engine.hub import Hub
 from rxplus._engine.mailbox import Mailbox
-from rxplus._engine.plain_session import plain_session
 from rxplus._engine.session import Session
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import StateStream
@@ -312,7 +311,7 @@ class Supervisor:
     def _plain_session(self, connection: Connection) -> Session:
         if self.continuity is not None:
             self.continuity.give_up(LossReason.SESSION_LOST)
-        return plain_session(
+        return Session(
             connection,
             self._datatype,
             self.mailbox,

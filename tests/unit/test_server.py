@@ -186,7 +186,7 @@ def test_messages_that_arrive_together(world: World) -> None:
     peer.subscribe(lambda value: heard.append(("own", value)))
     server.subscribe(heard.append)
     server.errors.subscribe(lambda error: heard.append(type(error.exception)))
-    session = peer._member.session
+    session = peer._member.session.receiver
     assert isinstance(session, BatchReceiver)
     world.on_loop(lambda: session.on_messages(["1", "{not json", "2", "3"]))
     one, two, three = ((("own", data), TaggedData("/a", data)) for data in (1, 2, 3))
@@ -211,7 +211,7 @@ def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
 
     server.subscribe(on_message)
     server.subscribe(lambda message: heard.append(("second", message.data)))
-    session = peer._member.session
+    session = peer._member.session.receiver
     assert isinstance(session, BatchReceiver)
     world.on_loop(lambda: session.on_messages(["hello", "login", "1", "2"]))
     world.on_loop(lambda: session.on_messages(["3"]))
@@ -228,7 +228,7 @@ def test_subscribing_to_a_peer_between_messages(world: World) -> None:
     server.connections.subscribe()
     client = world.connected(server)
     (peer,) = server.peers
-    session = peer._member.session
+    session = peer._member.session.receiver
     assert isinstance(session, BatchReceiver)
     world.on_loop(lambda: session.on_messages(["1", "2"]))
     heard: list[Any] = []
@@ -243,7 +243,7 @@ def test_messages_come_one_by_one_to_a_scheduler(world: World) -> None:
     """Reading may have to be paused after any of them."""
     server = world.server(scheduler=ImmediateScheduler())
     client = world.connected(server)
-    assert not isinstance(server.peers[0]._member.session, BatchReceiver)
+    assert not isinstance(server.peers[0]._member.session.receiver, BatchReceiver)
     for part in (client, server):
         part.close()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from websockets.asyncio.connection import Connection as LibraryConnection
 from websockets.protocol import OPEN, SERVER
@@ -38,14 +38,8 @@ _BETWEEN_FRAMES = StreamReader.at_eof.__code__
 """What the library's parser waits in when it has read one frame and nothing of the next."""
 
 
-class _ReadBuffer(threading.local):
-    """Where a thread's loop reads to, for all its connections: what is read is copied at once."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(MOST_READ))
-
-
-_read_buffer = _ReadBuffer()
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+"""Where a loop reads to, for all its connections: what is read is copied at once."""
 
 
 class Inbound(LibraryConnection, asyncio.BufferedProtocol):
@@ -64,6 +58,9 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
 
     # Whether the library's parser has been found between two frames, and is kept there.
     _in_step = False
+
+    # The loop's, from the first read on.
+    _buffer = memoryview(b"")
 
     # The beginning of a frame, not given to the library.
     _rest = b""
@@ -88,10 +85,12 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
         """Take messages that have arrived. What is built on this says how."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _read_buffer.view
+        if not self._buffer:
+            self._buffer = _buffer_of(self.loop)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        read = _read_buffer.view[:nbytes]
+        read = self._buffer[:nbytes]
         # Within a large frame this copy would be one too many.
         within = self._large.missing if self._large is not None else self._owed
         self.data_received(cast("bytes", read) if within >= nbytes else bytes(read))
@@ -159,3 +158,10 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
         self._owed = end - there
         super().data_received(data[at:there])
         return there
+
+
+def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(MOST_READ))
+    return buffer
