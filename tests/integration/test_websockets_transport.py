@@ -54,6 +54,7 @@ from rxplus.transport import (
 )
 from rxplus.transports.websockets import WebSocketsTransport, wire
 from rxplus.transports.websockets.connection import WebSocketsConnection, address_of
+from rxplus.transports.websockets.frames import COPY_LIMIT
 from rxplus.transports.websockets.server import WebSocketsListener
 from rxplus.transports.websockets.wire import ServerWire, Wire
 from rxplus_testing.contract import (
@@ -550,7 +551,7 @@ class TestEnds(Bench):
             async with self.site() as site, raw_client(await site.listen()) as raw:
                 server = (await site.server_end()).start()
                 raw.reset()
-                large = bytes(2**16)
+                large = bytes(COPY_LIMIT)
                 server.connection.send([large] * 10)
                 refuses(ConnectionClosedError, server.connection.send, ["late"])
                 assert (await server.closed()).code == 1006

@@ -30,8 +30,12 @@ __all__ = [
 MAX_REASON_BYTES = 123
 """What a close frame can hold besides its code (RFC 6455, section 5.5)."""
 
-COPY_LIMIT = 2**16
-"""Payloads of at least so many bytes are written as they are, not copied into the batch."""
+COPY_LIMIT = 2**18
+"""Payloads of at least so many bytes are written as they are, not copied into the batch.
+
+To write one apart takes two system calls, and each gives up the GIL: with 64 KiB between two
+threads it takes half as long again as copying does.
+"""
 
 Piece: TypeAlias = bytes | tuple[bytes, bytes]
 """What is written at once: bytes, or a large payload and the mask that it still needs.
