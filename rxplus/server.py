@@ -223,6 +223,8 @@ class _PeerOutlet:
         """Subscribe to the peer. Any thread."""
         kept = self._own.keeps
         subscription = self._own.attach(observer)
+        # From another thread it comes before or after the batch, not within: two threads would
+        # take from it, and mix up its order.
         if not kept and self._hub.lease.in_loop():
             self._late = (*self._late, *self._rest)
         return subscription
@@ -241,7 +243,8 @@ class _PeerOutlet:
         if self._own.observed:
             each(self.emit, values)
             return
-        self._own.emit_all(values)  # keeps them for who subscribes first, if it does that
+        if self._own.keeps:
+            self._own.emit_all(values)  # for who subscribes first
         self._rest = iter(values)
         try:
             self._all.emit_all(_tagged(self._path, self._rest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable, abc
@@ -118,35 +118,54 @@ class Stream(Observable[T]):
             self._give(values)
 
     def _give(self, values: Iterable[T]) -> None:
+        arriving = iter(values)
+        halts: list[BaseException] = []
+        while self._give_to(self._observers, arriving, halts):
+            pass
+        if halts:
+            raise halts[0]
+
+    def _give_to(
+        self,
+        observers: tuple[abc.ObserverBase[T], ...],
+        arriving: Iterator[T],
+        halts: list[BaseException],
+    ) -> bool:
+        """Give values to observers until there are none, or others.
+
+        Who is alone is timed once for all: the clock costs as much as a small subscriber.
+
+        Returns:
+            Whether the observers are others now.
+        """
         watch = self._watch
         now, threshold = watch.now, watch.threshold
-        first, *others = self._observers
-        halt: BaseException | None = None
+        alone, changed = len(observers) == 1, False
         started = now()
-        for value in values:
-            for observer in self._observers:
+        for value in arriving:
+            for observer in observers:
                 try:
                     observer.on_next(value)
                 except BaseException as exc:  # noqa: BLE001 - raised when nobody misses anything by it
-                    unrelated = self._failed(observer, value, exc)
-                    halt = halt or unrelated
-                if others:
+                    halts += self._failed(observer, value, exc)
+                if not alone:
                     ended = now()
                     if ended - started > threshold:
                         watch.slow(observer, ended - started)
                     started = ended
-        # Who is alone is timed once for all: the clock costs as much as a small subscriber.
-        if not others and (took := now() - started) > threshold:
-            watch.slow(first, took)
-        if halt is not None:
-            raise halt
+            if self._observers is not observers:
+                changed = True
+                break
+        if alone and (took := now() - started) > threshold:
+            watch.slow(observers[0], took)
+        return changed
 
     def _failed(
         self, observer: abc.ObserverBase[T], value: T, error: BaseException
-    ) -> BaseException | None:
+    ) -> list[BaseException]:
         """Report what an observer raised, and try again; return what is not about it."""
         if not isinstance(error, _RAISED):
-            return error
+            return [error]
         self._watch.failed(observer, error)
         for _ in range(self._again):
             try:
@@ -155,8 +174,8 @@ class Stream(Observable[T]):
             except _RAISED as exc:
                 self._watch.failed(observer, exc)
             except BaseException as exc:  # noqa: BLE001 - raised later, as the first would be
-                return exc
-        return None
+                return [exc]
+        return []
 
     def _keep(self, values: Iterable[T]) -> None:
         assert self._early is not None

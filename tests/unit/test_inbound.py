@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol
 
 from rxplus.transport import CloseInfo, Payload, Receiver
 from rxplus.transports.picows.frames import Frames
+from rxplus.transports.websockets.buffered import BufferedReads
 from rxplus.transports.websockets.frames import apply_mask
 from rxplus.transports.websockets.inbound import MOST_KEPT
 from rxplus.transports.websockets.reading import frame_end, whole_messages
@@ -153,6 +154,12 @@ class FakeTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Do nothing."""
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.protocol
+
     def pause_reading(self) -> None:
         """Do nothing."""
 
@@ -221,11 +228,13 @@ async def outcome(
 
 def buffered(wire: Wire, data: bytes) -> None:
     """Feed a connection as asyncio does that reads to a buffer."""
+    protocol = wire.transport.get_protocol()
+    assert isinstance(protocol, BufferedReads)
     while data:
-        buffer = wire.get_buffer(-1)
+        buffer = protocol.get_buffer(-1)
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
-        wire.buffer_updated(size)
+        protocol.buffer_updated(size)
         data = data[size:]
 
 
@@ -254,6 +263,7 @@ ENDS = st.sampled_from(
         text("y" * LIMIT, fin=False)[:-3],
         binary(LIMIT + 1),
         binary(3, mask=False),
+        binary(LIMIT, mask=False),
         text("rsv").replace(b"\x81", b"\xc1", 1),
         text("unfinished")[:-3],
         binary(MOST_KEPT)[:-3],
@@ -313,17 +323,91 @@ def test_inbound_reads_a_large_message_wherever_it_is_cut(mask: bool) -> None:
         assert messages == ["before", bytes(LIMIT), "after"]
 
 
-def test_inbound_is_read_to_a_buffer_of_its_loop() -> None:
-    """All connections of a loop share one, and two loops have two."""
+def opened(**options: Any) -> tuple[Wire, Recorder]:
+    """Open a server's connection."""
+    wire = Wire(Protocol(SERVER, **options), ping_interval=None)
+    recorder = Recorder()
+    wire.connection_made(FakeTransport())
+    wire.start(recorder)
+    return wire, recorder
 
-    async def buffer() -> memoryview:
-        wires = [Wire(Protocol(SERVER), ping_interval=None) for _ in range(2)]
-        assert isinstance(wires[0], asyncio.BufferedProtocol)  # or asyncio would not use it
-        first, second = (wire.get_buffer(-1) for wire in wires)
+
+def test_inbound_refuses_a_large_message_without_a_mask() -> None:
+    """As any other, also when it comes in pieces."""
+    data = binary(LIMIT, mask=False)
+    messages, _, (code, local, _) = asyncio.run(outcome(Wire, [data[:-9], data[-9:]]))
+    assert (messages, code, local) == ([], 1002, True)
+
+
+def test_connections_of_a_loop_share_a_buffer() -> None:
+    """Whatever of a frame waits for the rest is not in it any more."""
+
+    async def check() -> memoryview:
+        connections = [opened() for _ in range(2)]
+        await asyncio.sleep(0)
+        datas = [
+            text(letter * 20) + binary(MOST_KEPT + size) + text(letter * 300)
+            for letter, size in (("a", 1), ("b", 2))
+        ]
+        for at in range(0, len(datas[0]) + 1, 7_001):
+            for (wire, _), data in zip(connections, datas, strict=True):
+                buffered(wire, data[at : at + 7_001])
+        for (_, recorder), letter, size in zip(connections, "ab", (1, 2), strict=True):
+            assert recorder.messages == [letter * 20, bytes(MOST_KEPT + size), letter * 300]
+        first, second = (BufferedReads(wire).get_buffer(-1) for wire, _ in connections)
         assert first.obj is second.obj
         return first
 
-    assert asyncio.run(buffer()).obj is not asyncio.run(buffer()).obj
+    assert asyncio.run(check()).obj is not asyncio.run(check()).obj
+
+
+@pytest.mark.parametrize("end", ["fail", "abort", "connection_lost"])
+@pytest.mark.parametrize("size", [300, MOST_KEPT + 300])
+def test_inbound_keeps_nothing_of_a_frame_that_will_not_end(end: str, size: int) -> None:
+    """A connection may be held on to for long after its end; what still comes is void."""
+
+    async def check() -> None:
+        wire, recorder = opened()
+        await asyncio.sleep(0)
+        data = binary(size)
+        buffered(wire, data[:-90])
+        match end:
+            case "fail":
+                wire.fail(CloseCode.INTERNAL_ERROR, "late", TimeoutError())
+            case "abort":
+                wire.abort()
+            case _:
+                wire.connection_lost(None)
+        if end != "connection_lost":
+            buffered(wire, data[-90:-9])
+        assert (wire._rest, wire._large) == (b"", None)
+        assert recorder.messages == []
+        assert not wire.protocol.reader.buffer
+
+    asyncio.run(check())
+
+
+def test_inbound_delivers_a_large_text_once() -> None:
+    """Whatever its receiver raises."""
+
+    class Raising(Recorder):
+        def on_message(self, message: Payload) -> None:
+            super().on_message(message)
+            if len(self.messages) == 1:
+                str(b"\xff", "utf-8")
+
+    async def check() -> None:
+        wire, recorder = Wire(Protocol(SERVER), ping_interval=None), Raising()
+        wire.connection_made(FakeTransport())
+        wire.start(recorder)
+        await asyncio.sleep(0)
+        data = text("y" * LIMIT)
+        buffered(wire, data[:-9])
+        with pytest.raises(UnicodeDecodeError):
+            buffered(wire, data[-9:])
+        assert recorder.messages == ["y" * LIMIT]
+
+    asyncio.run(check())
 
 
 def test_inbound_on_a_client_takes_frames_without_a_mask() -> None:
@@ -372,10 +456,7 @@ def test_inbound_finishes_a_large_message_after_it_began_to_close(valid: bool) -
     """The rest of its frame is no new frame, though the library reads by then."""
 
     async def check() -> None:
-        wire = Wire(Protocol(SERVER, max_size=LIMIT), ping_interval=None)
-        transport, recorder = FakeTransport(), Recorder()
-        wire.connection_made(transport)
-        wire.start(recorder)
+        wire, recorder = opened(max_size=LIMIT)
         await asyncio.sleep(0)
         data = frame(Opcode.TEXT, b"y" * (LIMIT - 1) + (b"y" if valid else b"\xff"))
         buffered(wire, data[:-9])

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from reactivex import abc
 from reactivex.scheduler import ImmediateScheduler
 from world import Nowhere, World, tagged
 
@@ -23,6 +24,7 @@ from rxplus import (
     Loss,
     LossReason,
     Overflow,
+    Peer,
     Request,
     Response,
     RxException,
@@ -186,14 +188,19 @@ def test_messages_that_arrive_together(world: World) -> None:
     peer.subscribe(lambda value: heard.append(("own", value)))
     server.subscribe(heard.append)
     server.errors.subscribe(lambda error: heard.append(type(error.exception)))
-    session = peer._member.session.receiver
-    assert isinstance(session, BatchReceiver)
-    world.on_loop(lambda: session.on_messages(["1", "{not json", "2", "3"]))
+    together(world, peer, "1", "{not json", "2", "3")
     one, two, three = ((("own", data), TaggedData("/a", data)) for data in (1, 2, 3))
     assert heard == [*one, DecodeError, *two, *three]
     assert (server.health().messages_in, server.health().bytes_in) == (4, 12)
     for part in (client, server):
         part.close()
+
+
+def together(world: World, peer: Peer, *messages: str) -> None:
+    """Have messages of a peer arrive in one read."""
+    receiver = peer._member.session.receiver
+    assert isinstance(receiver, BatchReceiver)
+    world.on_loop(lambda: receiver.on_messages(messages))
 
 
 def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
@@ -203,21 +210,46 @@ def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
     client = world.connected(server)
     (peer,) = server.peers
     heard: list[Any] = []
+    own: list[abc.DisposableBase] = []
 
     def on_message(message: TaggedData) -> None:
         heard.append(message.data)
         if message.data == "login":
-            peer.subscribe(lambda value: heard.append(("own", value)))
+            own.append(peer.subscribe(lambda value: heard.append(("own", value))))
+            own.append(peer.subscribe(lambda value: heard.append(("too", value))))
 
     server.subscribe(on_message)
     server.subscribe(lambda message: heard.append(("second", message.data)))
-    session = peer._member.session.receiver
-    assert isinstance(session, BatchReceiver)
-    world.on_loop(lambda: session.on_messages(["hello", "login", "1", "2"]))
-    world.on_loop(lambda: session.on_messages(["3"]))
+    together(world, peer, "hello", "login", "1", "2")
+    together(world, peer, "3")
+    for subscription in own:
+        subscription.dispose()
+    together(world, peer, "4")
     before = [of for data in ("hello", "login") for of in (data, ("second", data))]
-    after = [of for data in "123" for of in (("own", data), data, ("second", data))]
-    assert heard == [*before, *after]
+    meanwhile = [
+        of for data in "123" for of in (("own", data), ("too", data), data, ("second", data))
+    ]
+    assert heard == [*before, *meanwhile, "4", ("second", "4")]
+    for part in (client, server):
+        part.close()
+
+
+def test_subscribing_to_a_peer_whose_messages_are_kept(world: World) -> None:
+    """The first to come gets all that were kept, each once, whenever it comes."""
+    server = world.server()
+    client = world.connected(server)
+    (peer,) = server.peers
+    heard: list[Any] = []
+
+    def on_message(message: TaggedData) -> None:
+        if message.data == "login":
+            peer.subscribe(heard.append)
+
+    server.subscribe(on_message)
+    together(world, peer, "hello", "login", "1", "2")
+    together(world, peer, "3")
+    world.settle()
+    assert heard == ["hello", "login", "1", "2", "3"]
     for part in (client, server):
         part.close()
 
@@ -228,12 +260,10 @@ def test_subscribing_to_a_peer_between_messages(world: World) -> None:
     server.connections.subscribe()
     client = world.connected(server)
     (peer,) = server.peers
-    session = peer._member.session.receiver
-    assert isinstance(session, BatchReceiver)
-    world.on_loop(lambda: session.on_messages(["1", "2"]))
+    together(world, peer, "1", "2")
     heard: list[Any] = []
     world.on_loop(lambda: peer.subscribe(heard.append))
-    world.on_loop(lambda: session.on_messages(["3", "4"]))
+    together(world, peer, "3", "4")
     assert heard == ["3", "4"]
     for part in (client, server):
         part.close()

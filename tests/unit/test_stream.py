@@ -236,6 +236,51 @@ def test_stream_reports_an_observer_that_holds_the_thread_with_many_values() -> 
     assert clock.slowness == [1.25]
 
 
+def test_stream_reports_the_right_one_when_observers_change() -> None:
+    """Who comes in the middle of many values is timed by itself, and who is left alone too."""
+    source, clock = stream()
+    late: list[abc.DisposableBase] = []
+
+    def dawdle(value: int) -> None:
+        clock.spend(2.0 if value < 4 else 0.5)
+
+    def quick(value: int) -> None:
+        if value == 1:
+            late.append(source.subscribe(dawdle))
+        if value == 4:
+            late.pop().dispose()
+
+    lasting = source.subscribe(quick)
+    slow: list[tuple[object, float]] = []
+    clock.slow = lambda observer, seconds: slow.append((observer, seconds))  # type: ignore[method-assign]  # to see whom
+    source.emit_all((1, 2, 3, 4, 5))
+    assert [seconds for _, seconds in slow] == [2.0, 2.0]
+    source.subscribe(dawdle)
+    lasting.dispose()
+    source.emit_all((4, 4, 4))
+    assert [seconds for _, seconds in slow] == [2.0, 2.0, 1.5]
+    assert len({observer for observer, _ in slow}) == 2
+
+
+def test_stream_that_is_left_by_its_last_observer_while_it_emits() -> None:
+    """Disposing works from any thread, at any moment."""
+    subscriptions: list[abc.DisposableBase] = []
+
+    class Leaving(Clock):
+        @property
+        def threshold(self) -> float:  # type: ignore[override]  # looked at on the way
+            for subscription in subscriptions:
+                subscription.dispose()
+            return 1.0
+
+    source: Stream[int] = Stream(HookLock(), Leaving())  # type: ignore[arg-type]  # nobody sets it
+    notes = Notes()
+    subscriptions.append(source.subscribe(notes.observer()))
+    source.emit_all((1, 2))
+    assert notes.list == []
+    assert not source.observed
+
+
 def test_stream_reports_dawdlers_that_raise(give: Give) -> None:
     """An observer can be late and wrong."""
     source, clock = stream()

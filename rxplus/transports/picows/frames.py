@@ -15,6 +15,7 @@ from websockets.frames import CloseCode
 from websockets.protocol import CLIENT
 
 from rxplus.transports.picows.library import WSProtocol, logger
+from rxplus.transports.websockets.buffered import Outpost
 from rxplus.transports.websockets.frames import restored
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class _Sorter(WSListener):
         self._between = not self.over and wire.protocol.current_size is None
 
 
-class Frames(WSProtocol):
+class Frames(Outpost, WSProtocol):
     """What the loop's transport talks to instead of the wire, while the connection is open.
 
     Args:
@@ -180,20 +181,6 @@ class Frames(WSProtocol):
         sent = self.transport.close_handshake.sent
         self._sorter.over = True
         self._wire.fail(CloseCode(int(sent.code)), sent.reason, ProtocolError(sent.reason))
-
-    # What is no parsing is the wire's.
-
-    def eof_received(self) -> None:
-        self._wire.eof_received()
-
-    def pause_writing(self) -> None:
-        self._wire.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._wire.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.connection_lost(exc)
 
 
 def _switching(headers: Mapping[str, str]) -> bytes:

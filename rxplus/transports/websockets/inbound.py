@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
 
 from websockets.asyncio.connection import Connection as LibraryConnection
 from websockets.protocol import OPEN, SERVER
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbound"]
 
-MOST_READ = 2**18
-"""Bytes read at once, as by asyncio itself."""
-
 MOST_KEPT = 2**16
 """Bytes of a frame that is not there in full for which it is kept, to be read in one go.
 
@@ -38,16 +33,8 @@ _BETWEEN_FRAMES = StreamReader.at_eof.__code__
 """What the library's parser waits in when it has read one frame and nothing of the next."""
 
 
-_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-"""Where a loop reads to, for all its connections: what is read is copied at once."""
-
-
-class Inbound(LibraryConnection, asyncio.BufferedProtocol):
+class Inbound(LibraryConnection):
     """Reads whole messages itself, and has the library read everything else.
-
-    It gives asyncio a buffer to read to. Else asyncio has new bytes of 256 KiB made for each
-    read, and cut down to what came: glibc maps and unmaps memory for that, and a round trip
-    takes up to half as long again. (uvloop has a buffer, and calls ``data_received``.)
 
     The library gets fragments, control frames, what is against the protocol, and all bytes
     before the connection is open and once it closes. It gets frames one at a time, so that it
@@ -58,9 +45,6 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
 
     # Whether the library's parser has been found between two frames, and is kept there.
     _in_step = False
-
-    # The loop's, from the first read on.
-    _buffer = memoryview(b"")
 
     # The beginning of a frame, not given to the library.
     _rest = b""
@@ -84,16 +68,16 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
     def deliver(self, messages: Sequence[Payload]) -> None:
         """Take messages that have arrived. What is built on this says how."""
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if not self._buffer:
-            self._buffer = _buffer_of(self.loop)
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        read = self._buffer[:nbytes]
+    def take_read(self, read: memoryview) -> None:
+        """Take what has been read, before its buffer is used again."""
         # Within a large frame this copy would be one too many.
         within = self._large.missing if self._large is not None else self._owed
-        self.data_received(cast("bytes", read) if within >= nbytes else bytes(read))
+        self.data_received(cast("bytes", read) if within >= len(read) else bytes(read))
+
+    def forget_partial(self) -> None:
+        """Let go of what has come of a frame, whose rest means nothing any more."""
+        self._large = None
+        self._rest = b""
 
     def data_received(self, data: bytes) -> None:
         at = 0
@@ -146,11 +130,16 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
         large.add(data[:there])
         if not large.missing:
             self._large = None
-            try:
-                self.deliver((large.message(),))
-            except UnicodeDecodeError:
-                super().data_received(large.frame())  # so that it fails as all others do
+            self._finish(large)
         return there
+
+    def _finish(self, large: LargeMessage) -> None:
+        try:
+            message = large.message()
+        except UnicodeDecodeError:
+            super().data_received(large.frame())  # so that it fails as all others do
+            return
+        self.deliver((message,))
 
     def _pass_on(self, data: bytes, at: int, end: int) -> int:
         """Give a frame to the library, or as much as is there; return how far."""
@@ -158,10 +147,3 @@ class Inbound(LibraryConnection, asyncio.BufferedProtocol):
         self._owed = end - there
         super().data_received(data[at:there])
         return there
-
-
-def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
-    buffer = _buffers.get(loop)
-    if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(MOST_READ))
-    return buffer

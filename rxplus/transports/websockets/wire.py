@@ -17,6 +17,7 @@ from websockets.protocol import CLOSING, OPEN, Event
 
 from rxplus.errors import ConnectionClosedError
 from rxplus.transport import BatchReceiver, CloseInfo
+from rxplus.transports.websockets.buffered import BufferedReads
 from rxplus.transports.websockets.frames import (
     COPY_LIMIT,
     Piece,
@@ -338,6 +339,7 @@ class Wire(Inbound):
             return
         self._failure = (Close(code, reason), error)
         self._sink = self._fragments = None
+        self.forget_partial()
         self.protocol.fail(code, reason)
         self.send_data()
         self._limit_closing()
@@ -345,6 +347,7 @@ class Wire(Inbound):
     def abort(self) -> None:
         self._aborted = True
         self._sink = self._kept = self._fragments = None
+        self.forget_partial()
         self.transport.abort()
         if self._info is not None:
             self.loop.call_soon(self._drain)
@@ -370,9 +373,13 @@ class Wire(Inbound):
         self.transport = cast("asyncio.Transport", transport)
         self.recv_messages = _NO_QUEUE
         self.transport.set_write_buffer_limits(self.write_limit_high, self.write_limit_low)
+        if transport.get_extra_info("sslcontext") is None:
+            # Under TLS asyncio would go on to refer to it when the connection is over.
+            self.transport.set_protocol(BufferedReads(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.forget_partial()
         for timer in (self._close_timer, self._ping_timer):
             if timer is not None:
                 timer.cancel()
