@@ -229,10 +229,6 @@ class _PeerOutlet:
             self._late = (*self._late, *self._rest)
         return subscription
 
-    def finish(self, _: None = None) -> None:
-        """End what comes of the peer."""
-        self._own.finish()
-
     def emit(self, value: Any) -> None:
         try:
             self._own.emit(value)
@@ -265,7 +261,7 @@ class _Peers:
         self._hub = hub
         self.acceptor: Acceptor
         self.joined: Stream[Peer] = hub.side_stream(keep=True)
-        self._by_member: dict[Member, tuple[Peer, _PeerOutlet]] = {}
+        self._by_member: dict[Member, tuple[Peer, Stream[Any]]] = {}
 
     @property
     def present(self) -> tuple[Peer, ...]:
@@ -276,13 +272,13 @@ class _Peers:
         messages: Stream[Any] = self._hub.inbound(keep=self.joined.keeps)
         outlet = _PeerOutlet(member.channel.path, messages, self._hub)
         peer = Peer(self.acceptor, self._hub, member, outlet.attach)
-        self._by_member[member] = (peer, outlet)
+        self._by_member[member] = (peer, messages)
         self._hub.deliver(self.joined.emit, peer)
         return outlet
 
     def leave(self, member: Member) -> None:
-        outlet = self._by_member.pop(member)[1]
-        self._hub.deliver(outlet.finish, None)
+        messages = self._by_member.pop(member)[1]
+        self._hub.deliver(messages.finish, None)
 
 
 def datatype_chooser(datatype: DatatypeByPath) -> Callable[[str], WSDatatype]:

@@ -153,6 +153,8 @@ class FanOut:
         self._report(self.mailbox.clear(), LossReason.CLOSED)
 
     def _report(self, lost: list[Outgoing], reason: LossReason) -> None:
+        if not lost:
+            return  # nearly always
         for path, count in Counter(_name_of(outgoing.target) for outgoing in lost).items():
             self._lost(path, count, reason)
 
@@ -166,9 +168,7 @@ class FanOut:
 
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
-        expired = self.mailbox.take_expired()
-        if expired:
-            self._report(expired, LossReason.EXPIRED)
+        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
         if not self._clogged:
             for parcels in _by_path(self.mailbox.take(_BATCH)):
                 for target, group in groupby(parcels, key=_target):

@@ -131,7 +131,7 @@ class Stream(Observable[T]):
         arriving: Iterator[T],
         halts: list[BaseException],
     ) -> bool:
-        """Give values to observers until there are none, or others.
+        """Give values to observers, until there are no more values or other observers.
 
         Who is alone is timed once for all: the clock costs as much as a small subscriber.
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -296,7 +296,39 @@ async def connect_to(site: Site, port: int, **options: Any) -> Connection:
 # --- The contract -----------------------------------------------------------------------------
 
 
-class TestPlain(Bench, TransportContract):
+class Ear:
+    """A receiver that nothing is sent to."""
+
+    def on_message(self, message: str | bytes) -> None:
+        raise AssertionError(message)
+
+    def on_writable(self) -> None: ...
+
+    def on_closed(self, info: object) -> None: ...
+
+
+class Freed(Bench):
+    """What an ended connection leaves behind."""
+
+    @case
+    async def test_an_ended_connection_is_freed_without_a_collector(self) -> None:
+        """Neither it nor the buffers of its TLS wait for one."""
+        async with self.site() as site:
+            connection = await connect_to(site, (await site.listen()).port)
+            connection.start(Ear())
+            other = (await site.server_end()).start()
+            gc.disable()
+            try:
+                await connection.close()
+                await other.closed()
+                gone = weakref.ref(cast("WebSocketsConnection", connection)._wire)
+                del connection
+                assert gone() is None
+            finally:
+                gc.enable()
+
+
+class TestPlain(Freed, TransportContract):
     """The contract on TCP."""
 
 
@@ -306,7 +338,7 @@ class TestDeflate(Bench, TransportContract):
     options = WireOptions(compression="deflate")
 
 
-class TestTls(Bench, TransportContract):
+class TestTls(Freed, TransportContract):
     """The contract on TLS."""
 
     @pytest.fixture(autouse=True)
@@ -659,15 +691,6 @@ class TestEnds(Bench):
         """After on_closed nothing refers to the receiver, so that no collector is needed."""
         async with self.site() as site:
             client, server = await site.pair()
-
-            class Ear:
-                def on_message(self, message: str | bytes) -> None:
-                    raise AssertionError(message)
-
-                def on_writable(self) -> None: ...
-
-                def on_closed(self, info: object) -> None: ...
-
             connection = await connect_to(site, server.connection.local_address[1])  # type: ignore[index]  # it is known here
             ear = Ear()
             connection.start(ear)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from machine import Machine
 from world import World
@@ -22,12 +25,18 @@ def world(sim: Sim) -> World:
 
 
 @pytest.fixture
-def near(world: World) -> Machine:
-    """The machine of a client, with a store."""
-    return Machine(world)
+def new_machine(world: World) -> Callable[[], Machine]:
+    """What makes the machines of a test; a module may have its own."""
+    return partial(Machine, world)
 
 
 @pytest.fixture
-def far(world: World) -> Machine:
+def near(new_machine: Callable[[], Machine]) -> Machine:
+    """The machine of a client, with a store."""
+    return new_machine()
+
+
+@pytest.fixture
+def far(new_machine: Callable[[], Machine]) -> Machine:
     """The machine of a server, with a store."""
-    return Machine(world)
+    return new_machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,22 +17,11 @@ from rxplus_testing import MemoryStore
 EXPIRED = LossReason.EXPIRED
 
 
-def aging(world: World) -> Machine:
-    """Make a machine whose store lets messages wait for 10 s."""
+@pytest.fixture
+def new_machine(world: World) -> Callable[[], Machine]:
+    """Make machines whose stores let messages wait for 10 s."""
     lock, clock = world.sim.runtime.lock(), lambda: world.sim.now
-    return Machine(world, MemoryStore(max_age=10.0, lock=lock, clock=clock))
-
-
-@pytest.fixture
-def near(world: World) -> Machine:
-    """The machine of a client."""
-    return aging(world)
-
-
-@pytest.fixture
-def far(world: World) -> Machine:
-    """The machine of a server."""
-    return aging(world)
+    return lambda: Machine(world, MemoryStore(max_age=10.0, lock=lock, clock=clock))
 
 
 @pytest.mark.parametrize("scheduled", [False, True])

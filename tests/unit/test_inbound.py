@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import gc
+import weakref
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +17,7 @@ from websockets.protocol import CLIENT, SERVER, Protocol
 
 from rxplus.transport import CloseInfo, Payload, Receiver
 from rxplus.transports.picows.frames import Frames
-from rxplus.transports.websockets.buffered import BufferedReads
+from rxplus.transports.websockets.buffered import BufferedReads, feed
 from rxplus.transports.websockets.frames import apply_mask
 from rxplus.transports.websockets.inbound import MOST_KEPT
 from rxplus.transports.websockets.reading import frame_end, whole_messages
@@ -180,7 +182,7 @@ class PicowsWire(Wire):
 
     def start(self, receiver: Receiver) -> None:
         super().start(receiver)
-        self.feed = Frames(self).feed
+        self.transport.set_protocol(Frames(self))
 
 
 class Recorder:
@@ -200,22 +202,31 @@ class Recorder:
         self.info = info
 
 
+async def opened(
+    kind: type[Wire] = Wire, side: Any = SERVER, recorder: Recorder | None = None, **options: Any
+) -> tuple[Wire, Recorder]:
+    """Open a connection."""
+    wire, recorder = kind(Protocol(side, **options), ping_interval=None), recorder or Recorder()
+    wire.connection_made(FakeTransport())
+    wire.start(recorder)
+    await asyncio.sleep(0)
+    return wire, recorder
+
+
+def read_by(wire: Wire, data: bytes) -> None:
+    """Have bytes arrive as they do from a socket."""
+    protocol = wire.transport.get_protocol()
+    assert isinstance(protocol, BufferedReads | Frames)
+    feed(protocol, data)
+
+
 async def outcome(
     kind: type[Wire], chunks: Iterable[bytes], *, side: Any = SERVER, eof: bool = True
 ) -> tuple[list[Payload], list[bytes], tuple[int, bool, type[BaseException | None]]]:
     """Feed an open connection; return what arrived, what it wrote, and how it ended."""
-    wire = kind(Protocol(side, max_size=LIMIT), ping_interval=None)
-    transport, recorder = FakeTransport(), Recorder()
-    wire.connection_made(transport)
-    wire.start(recorder)
-    await asyncio.sleep(0)
+    wire, recorder = await opened(kind, side, max_size=LIMIT)
     for chunk in chunks:
-        if isinstance(wire, PicowsWire):
-            wire.feed(chunk)
-        elif isinstance(wire, LibraryWire):
-            wire.data_received(chunk)
-        else:
-            buffered(wire, chunk)
+        read_by(wire, chunk)
     if eof:
         wire.eof_received()
     wire.connection_lost(None)
@@ -223,19 +234,8 @@ async def outcome(
     assert recorder.info is not None
     # What broke it is told apart by its type: the words differ where bytes were kept back.
     info = recorder.info
-    return recorder.messages, transport.written, (info.code, info.local, type(info.error))
-
-
-def buffered(wire: Wire, data: bytes) -> None:
-    """Feed a connection as asyncio does that reads to a buffer."""
-    protocol = wire.transport.get_protocol()
-    assert isinstance(protocol, BufferedReads)
-    while data:
-        buffer = protocol.get_buffer(-1)
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]
+    assert isinstance(wire.transport, FakeTransport)
+    return recorder.messages, wire.transport.written, (info.code, info.local, type(info.error))
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -323,13 +323,19 @@ def test_inbound_reads_a_large_message_wherever_it_is_cut(mask: bool) -> None:
         assert messages == ["before", bytes(LIMIT), "after"]
 
 
-def opened(**options: Any) -> tuple[Wire, Recorder]:
-    """Open a server's connection."""
-    wire = Wire(Protocol(SERVER, **options), ping_interval=None)
-    recorder = Recorder()
-    wire.connection_made(FakeTransport())
-    wire.start(recorder)
-    return wire, recorder
+@pytest.mark.parametrize("place", range(1, 7))
+def test_inbound_waits_for_a_head_that_is_longer_than_messages_may_be(place: int) -> None:
+    """The limit is on messages, not on what comes with them."""
+
+    async def check() -> None:
+        wire, recorder = await opened(max_size=1)
+        data = binary(1)
+        for piece in (data[:place], data[place:], data):
+            read_by(wire, piece)
+        assert recorder.messages == [bytes(1)] * 2
+        wire.connection_lost(None)
+
+    asyncio.run(check())
 
 
 def test_inbound_refuses_a_large_message_without_a_mask() -> None:
@@ -343,15 +349,14 @@ def test_connections_of_a_loop_share_a_buffer() -> None:
     """Whatever of a frame waits for the rest is not in it any more."""
 
     async def check() -> memoryview:
-        connections = [opened() for _ in range(2)]
-        await asyncio.sleep(0)
+        connections = [await opened() for _ in range(2)]
         datas = [
             text(letter * 20) + binary(MOST_KEPT + size) + text(letter * 300)
             for letter, size in (("a", 1), ("b", 2))
         ]
         for at in range(0, len(datas[0]) + 1, 7_001):
             for (wire, _), data in zip(connections, datas, strict=True):
-                buffered(wire, data[at : at + 7_001])
+                read_by(wire, data[at : at + 7_001])
         for (_, recorder), letter, size in zip(connections, "ab", (1, 2), strict=True):
             assert recorder.messages == [letter * 20, bytes(MOST_KEPT + size), letter * 300]
         first, second = (BufferedReads(wire).get_buffer(-1) for wire, _ in connections)
@@ -361,16 +366,37 @@ def test_connections_of_a_loop_share_a_buffer() -> None:
     assert asyncio.run(check()).obj is not asyncio.run(check()).obj
 
 
+@pytest.mark.parametrize("kind", [Wire, PicowsWire])
+def test_who_read_for_a_connection_lets_it_go_when_it_ends(kind: type[Wire]) -> None:
+    """TLS layers go on to refer to it, and the connection's transport to the TLS layer."""
+
+    async def check() -> None:
+        wire, _ = await opened(kind)
+        transport = wire.transport
+        protocol = transport.get_protocol()
+        assert isinstance(protocol, BufferedReads | Frames)
+        gone: list[Callable[[], object]] = [weakref.ref(wire), weakref.ref(transport)]
+        protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        gc.disable()
+        try:
+            del wire, transport
+            assert [one() is None for one in gone] == [True, True]
+        finally:
+            gc.enable()
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize("end", ["fail", "abort", "connection_lost"])
 @pytest.mark.parametrize("size", [300, MOST_KEPT + 300])
 def test_inbound_keeps_nothing_of_a_frame_that_will_not_end(end: str, size: int) -> None:
     """A connection may be held on to for long after its end; what still comes is void."""
 
     async def check() -> None:
-        wire, recorder = opened()
-        await asyncio.sleep(0)
+        wire, recorder = await opened()
         data = binary(size)
-        buffered(wire, data[:-90])
+        read_by(wire, data[:-90])
         match end:
             case "fail":
                 wire.fail(CloseCode.INTERNAL_ERROR, "late", TimeoutError())
@@ -379,7 +405,7 @@ def test_inbound_keeps_nothing_of_a_frame_that_will_not_end(end: str, size: int)
             case _:
                 wire.connection_lost(None)
         if end != "connection_lost":
-            buffered(wire, data[-90:-9])
+            read_by(wire, data[-90:-9])
         assert (wire._rest, wire._large) == (b"", None)
         assert recorder.messages == []
         assert not wire.protocol.reader.buffer
@@ -397,14 +423,11 @@ def test_inbound_delivers_a_large_text_once() -> None:
                 str(b"\xff", "utf-8")
 
     async def check() -> None:
-        wire, recorder = Wire(Protocol(SERVER), ping_interval=None), Raising()
-        wire.connection_made(FakeTransport())
-        wire.start(recorder)
-        await asyncio.sleep(0)
+        wire, recorder = await opened(recorder=Raising())
         data = text("y" * LIMIT)
-        buffered(wire, data[:-9])
+        read_by(wire, data[:-9])
         with pytest.raises(UnicodeDecodeError):
-            buffered(wire, data[-9:])
+            read_by(wire, data[-9:])
         assert recorder.messages == ["y" * LIMIT]
 
     asyncio.run(check())
@@ -437,10 +460,7 @@ def test_inbound_comes_in_step_where_the_library_begins_a_frame() -> None:
     """A frame that came with the handshake is the library's, to its end."""
 
     async def check() -> None:
-        wire, recorder = Wire(Protocol(SERVER), ping_interval=None), Recorder()
-        wire.connection_made(FakeTransport())
-        wire.start(recorder)
-        await asyncio.sleep(0)
+        wire, recorder = await opened()
         first = text("first")
         wire.protocol.receive_data(first[:7])
         wire.data_received(first[7:])
@@ -456,12 +476,11 @@ def test_inbound_finishes_a_large_message_after_it_began_to_close(valid: bool) -
     """The rest of its frame is no new frame, though the library reads by then."""
 
     async def check() -> None:
-        wire, recorder = opened(max_size=LIMIT)
-        await asyncio.sleep(0)
+        wire, recorder = await opened(max_size=LIMIT)
         data = frame(Opcode.TEXT, b"y" * (LIMIT - 1) + (b"y" if valid else b"\xff"))
-        buffered(wire, data[:-9])
+        read_by(wire, data[:-9])
         wire.begin_close(1000, "")
-        buffered(wire, data[-9:] + frame(Opcode.CLOSE, b"\x03\xe8"))
+        read_by(wire, data[-9:] + frame(Opcode.CLOSE, b"\x03\xe8"))
         wire.connection_lost(None)
         await asyncio.sleep(0)
         assert recorder.messages == ["y" * LIMIT] * valid
@@ -475,10 +494,7 @@ def test_inbound_without_a_limit_reads_on() -> None:
     """No limit is no limit."""
 
     async def check() -> None:
-        wire, recorder = Wire(Protocol(SERVER, max_size=None), ping_interval=None), Recorder()
-        wire.connection_made(FakeTransport())
-        wire.start(recorder)
-        await asyncio.sleep(0)
+        wire, recorder = await opened(max_size=None)
         wire.data_received(binary(LIMIT + 1))
         assert [len(message) for message in recorder.messages] == [LIMIT + 1]
         wire.connection_lost(None)
@@ -498,10 +514,8 @@ def test_inbound_drops_what_came_with_a_message_that_ended_it() -> None:
 
     async def check() -> list[Payload]:
         recorder = Aborting()
-        wire = recorder.wire = Wire(Protocol(SERVER), ping_interval=None)
-        wire.connection_made(FakeTransport())
-        wire.start(recorder)
-        await asyncio.sleep(0)
+        wire, _ = await opened(recorder=recorder)
+        recorder.wire = wire
         wire.data_received(text("first") + text("second"))
         wire.connection_lost(None)
         return recorder.messages

@@ -178,6 +178,13 @@ def test_unpackage_error_handling(world: World) -> None:
         part.close()
 
 
+def together(world: World, peer: Peer, *messages: str) -> None:
+    """Have messages of a peer arrive in one read."""
+    receiver = peer._member.session.receiver
+    assert isinstance(receiver, BatchReceiver)
+    world.on_loop(lambda: receiver.on_messages(messages))
+
+
 def test_messages_that_arrive_together(world: World) -> None:
     """A batch is given in order, to both streams, with what is wrong reported in its place."""
     server = world.server(datatype="json")
@@ -194,13 +201,6 @@ def test_messages_that_arrive_together(world: World) -> None:
     assert (server.health().messages_in, server.health().bytes_in) == (4, 12)
     for part in (client, server):
         part.close()
-
-
-def together(world: World, peer: Peer, *messages: str) -> None:
-    """Have messages of a peer arrive in one read."""
-    receiver = peer._member.session.receiver
-    assert isinstance(receiver, BatchReceiver)
-    world.on_loop(lambda: receiver.on_messages(messages))
 
 
 def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
@@ -234,6 +234,31 @@ def test_subscribing_to_a_peer_because_of_a_message(world: World) -> None:
         part.close()
 
 
+def test_subscribing_to_a_peer_from_another_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is not on the loop thread takes nothing from what is being given."""
+    server = world.server()
+    server.connections.subscribe()
+    client = world.connected(server)
+    (peer,) = server.peers
+    heard: list[Any] = []
+
+    def on_message(message: TaggedData) -> None:
+        heard.append(message.data)
+        if message.data == "login":
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setattr(server._hub.lease, "in_loop", lambda: False)
+                peer.subscribe(lambda value: heard.append(("own", value)))
+
+    server.subscribe(on_message)
+    together(world, peer, "login", "1")
+    together(world, peer, "2")
+    assert heard == ["login", "1", ("own", "2"), "2"]
+    for part in (client, server):
+        part.close()
+
+
 def test_subscribing_to_a_peer_whose_messages_are_kept(world: World) -> None:
     """The first to come gets all that were kept, each once, whenever it comes."""
     server = world.server()
@@ -258,13 +283,19 @@ def test_subscribing_to_a_peer_between_messages(world: World) -> None:
     """What nobody listened to does not come later."""
     server = world.server()
     server.connections.subscribe()
+    server.subscribe().dispose()
     client = world.connected(server)
     (peer,) = server.peers
     together(world, peer, "1", "2")
     heard: list[Any] = []
-    world.on_loop(lambda: peer.subscribe(heard.append))
+    own: list[abc.DisposableBase] = []
+    world.on_loop(lambda: own.append(peer.subscribe(heard.append)))
     together(world, peer, "3", "4")
     assert heard == ["3", "4"]
+    own[0].dispose()
+    everything = world.sim.record(server)
+    together(world, peer, "5")
+    assert everything.values == tagged("/a", "5")
     for part in (client, server):
         part.close()
 

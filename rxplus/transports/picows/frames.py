@@ -15,7 +15,7 @@ from websockets.frames import CloseCode
 from websockets.protocol import CLIENT
 
 from rxplus.transports.picows.library import WSProtocol, logger
-from rxplus.transports.websockets.buffered import Outpost
+from rxplus.transports.websockets.buffered import Outpost, feed
 from rxplus.transports.websockets.frames import restored
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class _Socketless:
 
     def close(self) -> None: ...
 
+    def let_go(self) -> None:
+        """Refer to the loop's transport no more, which is closed."""
+        del self.get_extra_info
+
 
 class _Sorter(WSListener):
     """Hands on whole messages, and leaves every other frame to the library."""
@@ -98,6 +102,11 @@ class _Sorter(WSListener):
             self._add(frame.get_payload_as_bytes())
         else:
             self._leave(frame)
+
+    def let_go(self) -> None:
+        """Refer to the wire no more, which has ended."""
+        self.over = True
+        del self._wire
 
     def deliver(self) -> None:
         """Deliver what has been read."""
@@ -150,18 +159,8 @@ class Frames(Outpost, WSProtocol):
         )
         self._output = _Socketless(wire.transport)
         super().connection_made(self._output)
-        self.feed(_switching(self.transport.request.headers) if client else _UPGRADE)
+        feed(self, _switching(self.transport.request.headers) if client else _UPGRADE)
         self._output.opened = True
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes that were read already."""
-        rest = memoryview(data)
-        while rest:
-            buffer = self.get_buffer(-1)
-            size = min(len(buffer), len(rest))
-            buffer[:size] = rest[:size]
-            self.buffer_updated(size)
-            rest = rest[size:]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._sorter.over:
@@ -175,6 +174,11 @@ class Frames(Outpost, WSProtocol):
         self._sorter.deliver()
         if self._output.refused and not self._sorter.over:
             self._fail()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._sorter.let_go()
+        self._output.let_go()
 
     def _fail(self) -> None:
         """Close because of a frame that picows refused; it sent its reasons to nobody."""

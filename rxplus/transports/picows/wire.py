@@ -10,6 +10,7 @@ from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
 from rxplus.transports.picows.frames import Frames
+from rxplus.transports.websockets.buffered import feed
 from rxplus.transports.websockets.server import LenientProtocol
 from rxplus.transports.websockets.wire import ClientWire, ServerWire, Wire
 
@@ -75,7 +76,7 @@ class _PicowsWire(Wire):
         # Paused, since uvloop looks at the kind of protocol when it begins to read.
         self.transport.pause_reading()
         self.transport.set_protocol(frames)
-        frames.feed(early)
+        feed(frames, early)
 
     def eof_received(self) -> None:
         self._stay_with_library()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from rxplus.transports.websockets.wire import Wire
 
-__all__ = ["BufferedReads", "Outpost"]
+__all__ = ["BufferedReads", "Outpost", "feed"]
 
 MOST_READ = 2**18
 """Bytes read at once, as by asyncio itself."""
@@ -35,14 +35,19 @@ class Outpost(asyncio.BaseProtocol):
         self._wire.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.connection_lost(exc)
+        wire = self._wire
+        # TLS layers go on to refer to whom they gave what was read: without this a connection and
+        # the buffers of its TLS would wait for the garbage collector.
+        del self._wire
+        wire.connection_lost(exc)
 
 
 class BufferedReads(Outpost, asyncio.BufferedProtocol):
-    """Reads for a connection on asyncio's own loops.
+    """Reads for a connection.
 
-    These have new bytes of 256 KiB made for each read, and cut down to what came: glibc maps
-    and unmaps memory for that, and a round trip takes up to half as long again.
+    Without it asyncio's own loops have new bytes of 256 KiB made for each read, and cut down to
+    what came: glibc maps and unmaps memory for that, and a round trip takes up to half as long
+    again. (uvloop has a buffer of its own, and would do as well without.)
 
     Args:
         wire: the connection.
@@ -59,6 +64,17 @@ class BufferedReads(Outpost, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._wire.take_read(self._buffer[:nbytes])
+
+
+def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Have a protocol take bytes that were read already."""
+    rest = memoryview(data)
+    while rest:
+        buffer = cast("memoryview", protocol.get_buffer(-1))
+        size = min(len(buffer), len(rest))
+        buffer[:size] = rest[:size]
+        protocol.buffer_updated(size)
+        rest = rest[size:]
 
 
 def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:

@@ -1,7 +1,7 @@
 """Messages out of the bytes that arrive (RFC 6455, section 5.2), as long as they are plain.
 
 The library's parser takes 3.7 us for a text of 64 bytes on a server, this one 0.6 us
-(CPython 3.11): it reads a message that is one whole frame, and leaves everything else to the
+(CPython 3.11): it reads messages that are one frame each, and leaves everything else to the
 library.
 """
 

@@ -373,9 +373,7 @@ class Wire(Inbound):
         self.transport = cast("asyncio.Transport", transport)
         self.recv_messages = _NO_QUEUE
         self.transport.set_write_buffer_limits(self.write_limit_high, self.write_limit_low)
-        if transport.get_extra_info("sslcontext") is None:
-            # Under TLS asyncio would go on to refer to it when the connection is over.
-            self.transport.set_protocol(BufferedReads(self))
+        self.transport.set_protocol(BufferedReads(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
