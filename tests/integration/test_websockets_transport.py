@@ -52,7 +52,7 @@ from rxplus.transport import (
     Transport,
     WireOptions,
 )
-from rxplus.transports.websockets import WebSocketsTransport, wire
+from rxplus.transports.websockets import WebSocketsTransport, partial
 from rxplus.transports.websockets.connection import WebSocketsConnection, address_of
 from rxplus.transports.websockets.frames import COPY_LIMIT
 from rxplus.transports.websockets.server import WebSocketsListener
@@ -438,7 +438,7 @@ class TestMessages(Bench):
 
     def test_too_many_fragments_1009(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An endless stream of empty fragments is ended."""
-        monkeypatch.setattr(wire, "MAX_FRAGMENTS", 10)
+        monkeypatch.setattr(partial, "MAX_FRAGMENTS", 10)
 
         async def body() -> None:
             async with self.site() as site, raw_client(await site.listen()) as raw:

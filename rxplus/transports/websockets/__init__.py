@@ -8,7 +8,7 @@ things are done here instead, because the design's numbers depend on them:
 - keepalive and the limit on closing are timers, so that an idle connection has no task.
 """
 
+from rxplus.transports.websockets.partial import MAX_FRAGMENTS
 from rxplus.transports.websockets.transport import WebSocketsTransport
-from rxplus.transports.websockets.wire import MAX_FRAGMENTS
 
 __all__ = ["MAX_FRAGMENTS", "WebSocketsTransport"]

@@ -10,7 +10,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as LibraryRequest
 
 from rxplus.handshake import Address, Headers, Request
-from rxplus.transports.websockets.wire import NEVER_MEASURED, Wire
+from rxplus.transports.websockets.keepalive import NEVER_MEASURED
+from rxplus.transports.websockets.wire import Wire
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload, Receiver

@@ -16,7 +16,9 @@ except ImportError:  # pragma: no cover - platforms without the library's C exte
     from websockets.utils import apply_mask
 
 __all__ = [
+    "BINARY_FRAME",
     "COPY_LIMIT",
+    "TEXT_FRAME",
     "Piece",
     "apply_mask",
     "encoded",
@@ -45,11 +47,17 @@ is made: for batches of four 1 MiB messages between two threads, 1.0 instead of 
 library's MB/s.
 """
 
-# First byte (FIN and opcode) and length of every frame whose length fits into one byte.
-_SMALL_TEXT = tuple(bytes((0x81, length)) for length in range(126))
-_SMALL_BINARY = tuple(bytes((0x82, length)) for length in range(126))
-_SMALL_TEXT_MASKED = tuple(bytes((0x81, 0x80 | length)) for length in range(126))
-_SMALL_BINARY_MASKED = tuple(bytes((0x82, 0x80 | length)) for length in range(126))
+TEXT_FRAME = 0x81
+"""First byte of a frame that is a whole text: FIN and opcode."""
+
+BINARY_FRAME = 0x82
+"""First byte of a frame that is a whole binary message."""
+
+# First byte and length of every frame whose length fits into one byte.
+_SMALL_TEXT = tuple(bytes((TEXT_FRAME, length)) for length in range(126))
+_SMALL_BINARY = tuple(bytes((BINARY_FRAME, length)) for length in range(126))
+_SMALL_TEXT_MASKED = tuple(bytes((TEXT_FRAME, 0x80 | length)) for length in range(126))
+_SMALL_BINARY_MASKED = tuple(bytes((BINARY_FRAME, 0x80 | length)) for length in range(126))
 
 _MASK = struct.Struct("4s")
 
@@ -84,9 +92,9 @@ def unmasked(messages: Sequence[Payload]) -> list[Piece]:
     large = False
     for message in messages:
         if isinstance(message, str):
-            data, first, small = message.encode(), 0x81, _SMALL_TEXT
+            data, first, small = message.encode(), TEXT_FRAME, _SMALL_TEXT
         elif isinstance(message, bytes):
-            data, first, small = message, 0x82, _SMALL_BINARY
+            data, first, small = message, BINARY_FRAME, _SMALL_BINARY
         else:
             raise _type_error(message)
         length = len(data)
@@ -105,9 +113,9 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
     masks = _MASK.iter_unpack(os.urandom(4 * len(messages)))
     for message, (mask,) in zip(messages, masks, strict=True):
         if isinstance(message, str):
-            data, first, small = message.encode(), 0x81, _SMALL_TEXT_MASKED
+            data, first, small = message.encode(), TEXT_FRAME, _SMALL_TEXT_MASKED
         elif isinstance(message, bytes):
-            data, first, small = message, 0x82, _SMALL_BINARY_MASKED
+            data, first, small = message, BINARY_FRAME, _SMALL_BINARY_MASKED
         else:
             raise _type_error(message)
         length = len(data)

@@ -10,12 +10,8 @@ from websockets.asyncio.connection import Connection as LibraryConnection
 from websockets.protocol import OPEN, SERVER
 from websockets.streams import StreamReader
 
-from rxplus.transports.websockets.reading import (
-    LargeMessage,
-    begin_large,
-    frame_end,
-    whole_messages,
-)
+from rxplus.transports.websockets.partial import LargeMessage
+from rxplus.transports.websockets.reading import begin_large, frame_end, whole_messages
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload

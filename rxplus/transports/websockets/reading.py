@@ -10,16 +10,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from rxplus.transports.websockets.frames import apply_mask, restored
+from rxplus.transports.websockets.frames import BINARY_FRAME, TEXT_FRAME, apply_mask
+from rxplus.transports.websockets.partial import LargeMessage
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
 
-__all__ = ["LargeMessage", "begin_large", "frame_end", "whole_messages"]
+__all__ = ["begin_large", "frame_end", "whole_messages"]
 
-_TEXT = 0x81
-_BINARY = 0x82
-_WHOLE = (_TEXT, _BINARY)
+_WHOLE = (TEXT_FRAME, BINARY_FRAME)
 _MASK = 0x80
 
 _two_bytes = struct.Struct("!H").unpack_from
@@ -56,7 +55,7 @@ def whole_messages(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[l
             payload = data[start:end]
             if masked:
                 payload = apply_mask(payload, data[start - 4 : start])
-            messages.append(payload.decode() if kind == _TEXT else payload)
+            messages.append(payload.decode() if kind == TEXT_FRAME else payload)
             at = end
     except UnicodeDecodeError:
         pass  # the library gets to see it
@@ -92,46 +91,6 @@ def frame_end(data: bytes, at: int) -> int:
     """
     length, start = _place(data, at)
     return start + length if start <= len(data) else len(data) + 1
-
-
-class LargeMessage:
-    """A message that is one large frame, while it arrives.
-
-    Args:
-        first: first byte of the frame.
-        mask: empty where frames have none.
-        size: of the payload, in bytes.
-    """
-
-    __slots__ = ("_arrived", "_first", "_mask", "missing")
-
-    def __init__(self, first: int, mask: bytes, size: int) -> None:
-        self._first = first
-        self._mask = mask
-        self._arrived = bytearray()
-        self.missing = size
-        """Bytes that are still to come."""
-
-    def add(self, part: bytes) -> None:
-        """Take what comes next of it, and nothing beyond it. Makes a copy."""
-        self._arrived += part
-        self.missing -= len(part)
-
-    def message(self) -> Payload:
-        """Return it, when nothing is missing.
-
-        Raises:
-            UnicodeDecodeError: it is not the text that it should be.
-        """
-        payload = self._payload()
-        return payload.decode() if self._first == _TEXT else payload
-
-    def frame(self) -> bytes:
-        """Return the frame that it came in."""
-        return restored(self._first, self._payload(), mask=bool(self._mask))
-
-    def _payload(self) -> bytes:
-        return apply_mask(self._arrived, self._mask) if self._mask else bytes(self._arrived)
 
 
 def begin_large(data: bytes, at: int, *, masked: bool, limit: int) -> LargeMessage | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,24 +27,14 @@ from rxplus.transports.websockets.frames import (
     masked,
     unmasked,
 )
-from rxplus.transports.websockets.inbound import Inbound
+from rxplus.transports.websockets.keepalive import Keepalive
+from rxplus.transports.websockets.partial import FragmentedMessage
 
 if TYPE_CHECKING:
     from rxplus.handshake import Request
     from rxplus.transport import OnConnection, Payload, Receiver
 
-__all__ = ["MAX_FRAGMENTS", "NEVER_MEASURED", "ClientWire", "ServerWire", "Wire"]
-
-MAX_FRAGMENTS = 2**18
-"""Fragments of one message; one more closes with 1009.
-
-They are joined as they come, so they cost no memory beyond the message's own size; the limit
-only ends a stream of empty ones. The library's own limit of 4,096 refuses honest peers: the
-Autobahn test suite sends 65,536 fragments.
-"""
-
-NEVER_MEASURED = -1.0
-"""A round-trip time before the first pong; 0.0 is a real one, under a simulated clock."""
+__all__ = ["ClientWire", "ServerWire", "Wire"]
 
 
 class _NoQueue(Assembler):
@@ -61,7 +50,7 @@ class _NoQueue(Assembler):
 _NO_QUEUE = _NoQueue()
 
 
-class Wire(Inbound):
+class Wire(Keepalive):
     """What both sides' connections do unlike the library's own.
 
     It comes after ``ServerConnection`` or ``ClientConnection`` in the order of bases, so that
@@ -79,14 +68,9 @@ class Wire(Inbound):
     # Messages that came while they could not be delivered.
     _kept: collections.deque[Payload] | None = None
     _reading_paused = False
-    # Whether reading was paused since a pong was last found overdue. Who has only just resumed
-    # has not yet seen what was there by then.
-    _was_deaf = False
 
     # A message that is arriving in fragments.
-    _fragments: bytearray | None = None
-    _fragment_count = 0
-    _fragments_are_text = False
+    _fragments: FragmentedMessage | None = None
 
     # Whether this side began to close, dropped the connection, or found fault with the peer.
     _closing = False
@@ -97,17 +81,6 @@ class Wire(Inbound):
     _info: CloseInfo | None = None
 
     _close_timer: asyncio.TimerHandle | None = None
-    _ping_timer: asyncio.TimerHandle | None = None
-    _ping_count = 0
-
-    # Bytes given to the transport by write(), and how many of them the system had taken when
-    # the last keepalive ping was looked after.
-    _written = 0
-    _taken = 0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.latency = NEVER_MEASURED
 
     # Delivery
 
@@ -132,6 +105,9 @@ class Wire(Inbound):
         except UnicodeDecodeError as exc:
             self.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}", exc)
             return
+        except ProtocolError as exc:
+            self.fail(CloseCode.MESSAGE_TOO_BIG, str(exc), exc)
+            return
         if message is not None:
             self.deliver((message,))
 
@@ -149,26 +125,19 @@ class Wire(Inbound):
     def _add_fragment(self, frame: Frame) -> Payload | None:
         """Take one fragment; return the message when it was the last."""
         if frame.opcode is not CONT:
-            self._fragments = bytearray(frame.data)
-            self._fragments_are_text = frame.opcode is TEXT
-            self._fragment_count = 1
+            self._fragments = FragmentedMessage(frame.data, is_text=frame.opcode is TEXT)
             return None
         if self._fragments is None:
             return None  # this message was given up
-        self._fragments += frame.data
-        self._fragment_count += 1
-        if self._fragment_count > MAX_FRAGMENTS:
-            text = "too many fragments"
-            self.fail(CloseCode.MESSAGE_TOO_BIG, text, ProtocolError(text))
-            return None
+        self._fragments.add(frame.data)
         if not frame.fin:
             return None
         whole, self._fragments = self._fragments, None
-        return str(whole, "utf-8") if self._fragments_are_text else bytes(whole)
+        return whole.message()
 
     def _keep(self, message: Payload) -> None:
         """Put a message by that may not be delivered now."""
-        if self._deaf or self._closing:
+        if self._gave_up or self._closing:
             # Whoever closes without reading on has no use for it; keeping what comes until the
             # peer has answered the close frame would let the peer decide how much memory.
             return
@@ -178,9 +147,13 @@ class Wire(Inbound):
         self.transport.pause_reading()
 
     @property
-    def _deaf(self) -> bool:
+    def _gave_up(self) -> bool:
         """Whether messages that still arrive are void."""
         return self._aborted or self._failure is not None
+
+    @property
+    def is_deaf(self) -> bool:
+        return self._reading_paused or self._receiver is None
 
     @property
     def discards(self) -> bool:
@@ -219,17 +192,13 @@ class Wire(Inbound):
             # Cleared first: it breaks the cycle with the session, and makes this the only time.
             self._receiver = self._sink = self._batch_sink = None
             receiver.on_closed(self._info)
-        elif not self._reading_paused and not self._deaf:
+        elif not self._reading_paused and not self._gave_up:
             self._sink = receiver.on_message
             if isinstance(receiver, BatchReceiver):
                 self._batch_sink = receiver.on_messages
             self.transport.resume_reading()
 
     # Writing
-
-    @property
-    def is_open(self) -> bool:
-        return self.protocol.state is OPEN and not self.transport.is_closing()
 
     def closed_error(self) -> ConnectionClosedError:
         if self._info is None:
@@ -266,59 +235,6 @@ class Wire(Inbound):
         super().resume_writing()
         if self._receiver is not None and self.is_open:
             self._receiver.on_writable()
-
-    # Keepalive. The library's own is a task per connection, and takes a pong for missing when
-    # it cannot arrive because this side does not read, and waits for ever for a write buffer
-    # that a vanished peer does not drain.
-
-    def send_ping(self) -> asyncio.Future[float]:
-        pong: asyncio.Future[float] = self.loop.create_future()
-        self._ping_count += 1
-        payload = struct.pack("!Q", self._ping_count)
-        self.pending_pings[payload] = (pong, self.loop.time())
-        self.protocol.send_ping(payload)
-        self.send_data()
-        return pong
-
-    def start_keepalive(self) -> None:
-        if self.ping_interval is not None:
-            self._ping_timer = self.loop.call_later(self.ping_interval, self._keepalive)
-
-    def _keepalive(self) -> None:
-        if not self.is_open or self.ping_interval is None:
-            return
-        sent_at = self.loop.time()
-        pong = self.send_ping()
-        if self.ping_timeout is None:
-            self.start_keepalive()
-            return
-        self._taken = self._count_taken()
-        self._was_deaf = self._reading_paused
-        pong.add_done_callback(lambda _: self._next_keepalive(sent_at))
-        self._ping_timer = self.loop.call_later(self.ping_timeout, self._overdue, pong)
-
-    def _next_keepalive(self, sent_at: float) -> None:
-        if self._ping_timer is not None:
-            self._ping_timer.cancel()
-        if self.is_open and self.ping_interval is not None:
-            self._ping_timer = self.loop.call_at(sent_at + self.ping_interval, self._keepalive)
-
-    def _overdue(self, pong: asyncio.Future[float]) -> None:
-        if not self.is_open or self.ping_timeout is None:
-            return
-        taken = self._count_taken()
-        moving = taken > self._taken and self.transport.get_write_buffer_size() > 0
-        if self._was_deaf or self._receiver is None or moving:
-            # The pong may be there unread, or the ping not be out yet on a slow link.
-            self._was_deaf = self._reading_paused
-            self._taken = taken
-            self._ping_timer = self.loop.call_later(self.ping_timeout, self._overdue, pong)
-            return
-        text = "keepalive ping timeout"
-        self.fail(CloseCode.INTERNAL_ERROR, text, TimeoutError(text))
-
-    def _count_taken(self) -> int:
-        return self._written - self.transport.get_write_buffer_size()
 
     # The end
 
@@ -378,10 +294,9 @@ class Wire(Inbound):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.forget_partial()
-        for timer in (self._close_timer, self._ping_timer):
-            if timer is not None:
-                timer.cancel()
-        self._close_timer = self._ping_timer = None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
         self._info = self._explain_end()
         self._drain()
 
