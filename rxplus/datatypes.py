@@ -245,6 +245,13 @@ def wsdt_factory(datatype: DatatypeLike) -> WSDatatype:
     )
 
 
+def unchanged_type(datatype: WSDatatype) -> type | None:
+    """Return the type of message that a datatype makes a value of by leaving it as it is."""
+    if type(datatype) is WSStr:
+        return str
+    return bytes if type(datatype) is WSBytes else None
+
+
 def _check_key(key: Any) -> None:
     # A key is not shown.
     if not isinstance(key, bytes):

@@ -7,6 +7,7 @@ import ipaddress
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 from rxplus._core.outbox import Parcel, Source
@@ -15,7 +16,7 @@ from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import each
-from rxplus.datatypes import WSDatatype
+from rxplus.datatypes import WSDatatype, unchanged_type
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload, Receiver
 
@@ -23,6 +24,8 @@ __all__ = ["Outlet", "Session"]
 
 _BATCH = 256 * 1024
 """Most bytes that are handed to a connection at once."""
+
+_size_of = itemgetter(1)  # of a parcel; half the time of a generator expression
 
 
 class Outlet(Protocol):
@@ -59,6 +62,7 @@ class Session:
         "_progress",
         "_scheduled",
         "_stats",
+        "_unchanged",
         "_unpackage",
         "_unsafe",
         "connection",
@@ -81,6 +85,7 @@ class Session:
         self.source = source
         self.end: CloseInfo | None = None
         self._unpackage = datatype.unpackage
+        self._unchanged = frozenset((unchanged_type(datatype),))
         self._unsafe = datatype.unsafe_from_strangers
         self._hub = hub
         self._stats: Stats = hub.stats
@@ -130,6 +135,9 @@ class Session:
         stats = self._stats
         stats.messages_in += len(messages)
         stats.bytes_in += payload_sizes(messages)
+        if {*map(type, messages)} == self._unchanged:
+            self._outlet.emit_all(messages)
+            return
         unpackage, arriving, done = self._unpackage, iter(messages), 0
         steps: list[Callable[[], None]] = []
         while done < len(messages):
@@ -194,7 +202,7 @@ class Session:
             # on_closed() follows, and decides what becomes of them.
             self.source.restore(parcels)
         else:
-            self.count_sent(len(parcels), sum(size for _, size in parcels))
+            self.count_sent(len(parcels), sum(map(_size_of, parcels)))
 
     def payloads(self, parcels: list[Parcel[Payload]]) -> list[Payload]:
         """Return messages as they are given to the connection."""

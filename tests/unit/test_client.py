@@ -34,8 +34,10 @@ from rxplus import (
     Timeouts,
     UnsafePickleWarning,
     WouldDeadlockError,
+    WSStr,
 )
 from rxplus._core.retry import heals
+from rxplus.datatypes import DatatypeLike
 
 PORT = 4321
 """Nobody listens there unless a test says so."""
@@ -127,6 +129,35 @@ def test_client_reports_a_message_it_cannot_unpackage_and_goes_on(world: World) 
     assert values.values == []
     assert [type(error.exception) for error in errors.values] == [DecodeError]
     assert client.connected
+    client.close()
+    server.close()
+
+
+class _Shouting(WSStr):
+    def unpackage(self, frame: str | bytes) -> str:
+        return super().unpackage(frame).upper()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values"),
+    [("string", ["a", "c"]), (_Shouting, ["A", "C"]), ("bytes", [b"b"])],
+)
+def test_client_unpackages_what_arrives_together(
+    world: World, datatype: DatatypeLike, values: list[Any]
+) -> None:
+    """As one by one: only what the datatype would leave as it is goes a shorter way."""
+    server = world.server()
+    client = world.connected(server, datatype=datatype)
+    seen, errors = world.sim.record(client), world.sim.record(client.errors)
+    session: Any = client._supervisor._session
+    receiver = session.receiver
+    world.on_loop(lambda: receiver.on_messages(["a", b"b", "c"]))
+    assert seen.values == values
+    assert len(errors.values) == 3 - len(values)
+    same: list[str | bytes] = [b"b", b"c"] if datatype == "bytes" else ["a", "c"]
+    world.on_loop(lambda: receiver.on_messages(same))
+    assert len(seen.values) == len(values) + 2
+    assert seen.values[-2:] == (same if datatype == "bytes" else values)
     client.close()
     server.close()
 

@@ -50,12 +50,17 @@ def whole_messages(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[l
             if length > 125:
                 length, start = _long(data, length, at, start)
             end = start + length
-            if end > size or length > limit or kind not in _WHOLE:
+            if end > size or length > limit:
                 break
             payload = data[start:end]
             if masked:
                 payload = apply_mask(payload, data[start - 4 : start])
-            messages.append(payload.decode() if kind == TEXT_FRAME else payload)
+            if kind == TEXT_FRAME:
+                messages.append(payload.decode())
+            elif kind == BINARY_FRAME:
+                messages.append(payload)
+            else:
+                break
             at = end
     except UnicodeDecodeError:
         pass  # the library gets to see it
