@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["BASELINE", "Benchmark", "Config", "Contender", "Figures", "Goal"]
+__all__ = ["BASELINE", "MANY_ROUNDS", "Benchmark", "Config", "Contender", "Figures", "Goal"]
 
 Figures: TypeAlias = Mapping[str, float]
 """What one run measured, by name with unit, such as ``"msg/s"``."""
 
 BASELINE = ""
 """Stands for the first contender of a benchmark, whatever its name."""
+
+MANY_ROUNDS = 15
+"""For goals that are near, when a round is short: on a busy machine one says little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

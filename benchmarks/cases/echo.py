@@ -14,7 +14,7 @@ from websockets.sync.server import ServerConnection as SyncServerConnection
 
 from benchmarks.clock import latency
 from benchmarks.loops import run
-from benchmarks.model import Benchmark, Config, Contender, Figures, Goal
+from benchmarks.model import MANY_ROUNDS, Benchmark, Config, Contender, Figures, Goal
 from benchmarks.sides import blocking, ours, plain
 from benchmarks.tally import make_message
 
@@ -110,6 +110,7 @@ BENCHMARKS = (
     Benchmark(
         name="echo",
         title="blocking round trip, 64 B text",
+        rounds=MANY_ROUNDS,
         contenders=(
             Contender("websockets", _plain),
             Contender(_SHARED, partial(_ours, True)),

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.clock import Stopwatch
 from benchmarks.loops import run
-from benchmarks.model import Benchmark, Config, Contender, Figures, Goal
+from benchmarks.model import MANY_ROUNDS, Benchmark, Config, Contender, Figures, Goal
 from benchmarks.sides import blocking, ours, plain
 from benchmarks.tally import Tally, make_message
 
@@ -128,7 +128,12 @@ def _websocket_client_send(work: Work) -> str:
 
 
 def _benchmark(
-    name: str, title: str, work: Work, goals: tuple[Goal, ...] = (), group: str = "goals"
+    name: str,
+    title: str,
+    work: Work,
+    goals: tuple[Goal, ...] = (),
+    group: str = "goals",
+    rounds: int = 7,
 ) -> Benchmark:
     of_websocket_client = partial(
         _blocking, blocking.websocket_client_pair, _websocket_client_send(work), work
@@ -137,6 +142,7 @@ def _benchmark(
         name=name,
         title=title,
         group=group,
+        rounds=rounds,
         contenders=(
             Contender("websockets", partial(_plain, work)),
             Contender("rxplus, two loops", partial(_ours, False, work)),
@@ -164,6 +170,7 @@ BENCHMARKS = (
         f"{_WORDS}, 64 B text, one thread",
         (64, 20_000, 1),
         (*_faster("msg/s", 1.5), _PICOWS),
+        rounds=MANY_ROUNDS,
     ),
     _benchmark(
         "producers-8", f"{_WORDS}, 64 B text, 8 producers", (64, 20_000, 8), _faster("msg/s", 1.5)
