@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,14 @@ __all__ = ["plot"]
 _OURS = "#1f77b4"
 _THEIRS = "#b0b0b0"
 
+_CURVES_HEIGHT = 3.6
+_BAR_HEIGHT = 0.2
+"""In inches, as matplotlib has it."""
+
 _Panel: TypeAlias = tuple[str, list[Result], Callable[[Any, list[Result]], None]]
+
+_Bar: TypeAlias = tuple[str, Spread, str]
+"""Label, length with its least and most, and colour."""
 
 
 def plot(results: list[Result], path: Path) -> None:
@@ -29,8 +36,14 @@ def plot(results: list[Result], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     panels = [panel for panel in _panels(results) if panel[1]]
+    heights = [_height(panel) for panel in panels]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(9, 3.6 * len(panels)), layout="constrained", squeeze=False
+        len(panels),
+        1,
+        figsize=(9, sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
     )
     for (title, shown, draw), axis in zip(panels, axes[:, 0], strict=True):
         axis.set_title(title)
@@ -56,9 +69,13 @@ def _panels(results: list[Result]) -> list[_Panel]:
     ]
 
 
-def _ratios(axis: Any, results: list[Result]) -> None:
-    """Draw a bar for each contender, relative to the first, which is the line at 1."""
-    labels, spreads, colours = [], [], []
+def _height(panel: _Panel) -> float:
+    _, shown, draw = panel
+    return 1.2 + _BAR_HEIGHT * len(_bars(shown)) if draw is _ratios else _CURVES_HEIGHT
+
+
+def _bars(results: list[Result]) -> list[_Bar]:
+    bars: list[_Bar] = []
     for result in results:
         for figure in result.figures:
             if figure.startswith("CPU us"):
@@ -66,10 +83,15 @@ def _ratios(axis: Any, results: list[Result]) -> None:
             for contender in result.benchmark.contenders[1:]:
                 spread = result.ratio(contender.name, figure)
                 if spread is not None:
-                    labels.append(f"{result.benchmark.name}: {contender.name}, {figure}")
-                    spreads.append(spread)
+                    label = f"{result.benchmark.name}: {contender.name}, {figure}"
                     ours = contender.name.startswith("rxplus")
-                    colours.append(_OURS if ours else _THEIRS)
+                    bars.append((label, spread, _OURS if ours else _THEIRS))
+    return bars
+
+
+def _ratios(axis: Any, results: list[Result]) -> None:
+    """Draw a bar for each contender, relative to the first, which is the line at 1."""
+    labels, spreads, colours = zip(*_bars(results), strict=True)
     places = range(len(labels))
     medians = [spread.median for spread in spreads]
     axis.barh(places, medians, color=colours, xerr=_errors(spreads))
@@ -82,7 +104,7 @@ def _ratios(axis: Any, results: list[Result]) -> None:
     axis.set_xlabel("ratio to plain websockets")
 
 
-def _errors(spreads: list[Spread]) -> tuple[list[float], list[float]]:
+def _errors(spreads: Sequence[Spread]) -> tuple[list[float], list[float]]:
     return (
         [one.median - one.least for one in spreads],
         [one.most - one.median for one in spreads],

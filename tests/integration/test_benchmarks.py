@@ -10,6 +10,7 @@ import pytest
 # At the end: the package under test is the installed one, not the tree that is here too.
 sys.path.append(str(Path(__file__).parents[2]))
 
+from benchmarks import __main__ as command
 from benchmarks.cases import ALL
 from benchmarks.measure import measure
 from benchmarks.model import Benchmark, Config
@@ -27,3 +28,19 @@ def test_benchmark_does_its_work(benchmark: Benchmark) -> None:
         assert result.rounds[0][contender.name]
     for goal in benchmark.goals:
         assert result.value(goal) > 0
+
+
+def test_results_are_put_into_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between the marks, what was there goes; around them, it stays. The picture is beside it."""
+    monkeypatch.setattr(command, "raise_open_files", lambda: None)
+    page = tmp_path / "performance.md"
+    page.write_text("Before.\n<!-- results -->\nold\n<!-- end of results -->\nAfter.\n")
+    command.main(["--quick", "echo", "growth-paths", "--write", str(tmp_path)])
+    table = capsys.readouterr().out.strip()
+    assert "| blocking round trip, 64 B text (`echo`) | websockets | p50 us |" in table
+    assert page.read_text() == (
+        f"Before.\n<!-- results -->\n\n{table}\n\n<!-- end of results -->\nAfter.\n"
+    )
+    assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
