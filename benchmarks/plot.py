@@ -13,9 +13,10 @@ __all__ = ["plot"]
 _OURS = "#1f77b4"
 _THEIRS = "#b0b0b0"
 
+# In inches, as matplotlib has them: a panel of curves, a bar, and what is around all bars.
 _CURVES_HEIGHT = 3.6
 _BAR_HEIGHT = 0.2
-"""In inches, as matplotlib has it."""
+_FRAME_HEIGHT = 1.2
 
 _Panel: TypeAlias = tuple[str, list[Result], Callable[[Any, list[Result]], None]]
 
@@ -71,7 +72,7 @@ def _panels(results: list[Result]) -> list[_Panel]:
 
 def _height(panel: _Panel) -> float:
     _, shown, draw = panel
-    return 1.2 + _BAR_HEIGHT * len(_bars(shown)) if draw is _ratios else _CURVES_HEIGHT
+    return _FRAME_HEIGHT + _BAR_HEIGHT * len(_bars(shown)) if draw is _ratios else _CURVES_HEIGHT
 
 
 def _bars(results: list[Result]) -> list[_Bar]:

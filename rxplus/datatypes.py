@@ -245,11 +245,15 @@ def wsdt_factory(datatype: DatatypeLike) -> WSDatatype:
     )
 
 
-def unchanged_type(datatype: WSDatatype) -> type | None:
-    """Return the type of message that a datatype makes a value of by leaving it as it is."""
-    if type(datatype) is WSStr:
-        return str
-    return bytes if type(datatype) is WSBytes else None
+_UNCHANGED: dict[type[WSDatatype], frozenset[type]] = {
+    WSStr: frozenset({str}),
+    WSBytes: frozenset({bytes}),
+}
+
+
+def unchanged_types(datatype: WSDatatype) -> frozenset[type]:
+    """Return the types of messages that are values as they are."""
+    return _UNCHANGED.get(type(datatype), frozenset())
 
 
 def _check_key(key: Any) -> None:

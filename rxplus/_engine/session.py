@@ -16,7 +16,7 @@ from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import each
-from rxplus.datatypes import WSDatatype, unchanged_type
+from rxplus.datatypes import WSDatatype, unchanged_types
 from rxplus.errors import ConnectionClosedError, DecodeError, UnsafePickleWarning
 from rxplus.transport import CloseInfo, Connection, Payload, Receiver
 
@@ -85,7 +85,7 @@ class Session:
         self.source = source
         self.end: CloseInfo | None = None
         self._unpackage = datatype.unpackage
-        self._unchanged = frozenset((unchanged_type(datatype),))
+        self._unchanged = unchanged_types(datatype)
         self._unsafe = datatype.unsafe_from_strangers
         self._hub = hub
         self._stats: Stats = hub.stats
@@ -135,7 +135,7 @@ class Session:
         stats = self._stats
         stats.messages_in += len(messages)
         stats.bytes_in += payload_sizes(messages)
-        if {*map(type, messages)} == self._unchanged:
+        if self._unchanged and {*map(type, messages)} == self._unchanged:
             self._outlet.emit_all(messages)
             return
         unpackage, arriving, done = self._unpackage, iter(messages), 0

@@ -153,6 +153,9 @@ class FakeTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closing
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Do nothing."""
 
@@ -364,6 +367,25 @@ def test_connections_of_a_loop_share_a_buffer() -> None:
         return first
 
     assert asyncio.run(check()).obj is not asyncio.run(check()).obj
+
+
+def test_keepalive_waits_for_who_has_only_just_started() -> None:
+    """What came before the start, the pong behind it, has not been read when it is due."""
+
+    async def check() -> None:
+        wire = Wire(Protocol(SERVER), ping_interval=60.0, ping_timeout=60.0)
+        wire.connection_made(FakeTransport())
+        wire._keepalive()
+        ((pong, _),) = wire.pending_pings.values()
+        pong.add_done_callback(asyncio.Future.exception)  # it never comes
+        wire.start(Recorder())
+        wire._overdue(pong)
+        assert wire.is_open
+        wire._overdue(pong)
+        assert not wire.is_open
+        wire.connection_lost(None)
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize("kind", [Wire, PicowsWire])
