@@ -25,7 +25,7 @@ _Bar: TypeAlias = tuple[str, Spread, str]
 
 
 def plot(results: list[Result], path: Path) -> None:
-    """Draw what was measured, and save the picture.
+    """Draw what was measured, and save the picture, unless there is nothing to draw.
 
     Args:
         results: of whatever benchmarks were run.
@@ -37,6 +37,8 @@ def plot(results: list[Result], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     panels = [panel for panel in _panels(results) if panel[1]]
+    if not panels:
+        return
     heights = [_height(panel) for panel in panels]
     figure, axes = plt.subplots(
         len(panels),

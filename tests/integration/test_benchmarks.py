@@ -30,6 +30,16 @@ def test_benchmark_does_its_work(benchmark: Benchmark) -> None:
         assert result.value(goal) > 0
 
 
+def test_results_without_anything_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page gets its table all the same."""
+    monkeypatch.setattr(command, "raise_open_files", lambda: None)
+    page = tmp_path / "performance.md"
+    page.write_text("<!-- results --><!-- end of results -->")
+    command.main(["--quick", "threads", "--write", str(tmp_path)])
+    assert "a group of 30 paths" in page.read_text()
+    assert list(tmp_path.iterdir()) == [page]
+
+
 def test_results_are_put_into_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
