@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
+from itertools import islice, repeat
+from operator import itemgetter
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from rxplus._core.losses import LossReason
@@ -48,6 +51,9 @@ class Put(Enum):
 
 # Looking a member up in its enum costs as much as a call, on CPython 3.11.
 _TAKEN = Put.TAKEN
+
+_popleft = deque.popleft
+_size_of = itemgetter(1)  # of a parcel
 
 
 class Outbox(Generic[T]):
@@ -100,6 +106,23 @@ class Outbox(Generic[T]):
         """Add a message at the end, whatever the limits."""
         self._queue.append((item, size))
         self._bytes += size
+
+    def room_for(self, size: int) -> int:
+        """Tell how many messages of up to ``size`` bytes :meth:`absorb` may move here.
+
+        None where each is looked at as it is put.
+        """
+        return min(
+            self._max_messages - len(self._queue), (self._max_bytes - self._bytes) // (size or 1)
+        )
+
+    def absorb(self, pile: deque[Parcel[T]]) -> None:
+        """Move all messages of a pile to the end, to which others may add meanwhile."""
+        waiting = len(self._queue)
+        # In one step, for the interpreter: no message is ever in both, or in neither.
+        with suppress(IndexError):  # That was the last one.
+            self._queue.extend(map(_popleft, repeat(pile)))
+        self._bytes += sum(map(_size_of, islice(self._queue, waiting, None)))
 
     def take(self, max_bytes: int) -> list[Parcel[T]]:
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
@@ -200,6 +223,9 @@ class LatestOutbox(Outbox[T]):
         self._bytes += size
         return Put.TAKEN
 
+    def room_for(self, size: int) -> int:
+        return 0
+
     def restore(self, parcels: list[Parcel[T]]) -> None:
         replaced = 0
         for item, size in reversed(parcels):
@@ -273,6 +299,9 @@ class AgedOutbox(Outbox[T]):
 
     def force(self, item: T, size: int) -> None:
         self._inner.force((self._now(), item), size)
+
+    def room_for(self, size: int) -> int:
+        return 0
 
     def take(self, max_bytes: int) -> list[Parcel[T]]:
         self._forget()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from types import FrameType
 from typing import Any, Self
 
 import pytest
@@ -19,6 +24,31 @@ from rxplus import (
 )
 from rxplus._engine.mailbox import Mailbox
 from rxplus_testing import Sim
+
+
+class Watched(Mailbox[str]):
+    """A mailbox that lets another thread run when a put looks whether the loop is woken.
+
+    A message that came the short way has been left by then, and no lock is held.
+    """
+
+    meanwhile: Callable[[], object] | None = None
+    before_reset: Callable[[], object] | None = None
+
+    @property
+    def _woken(self) -> bool:
+        others, self.meanwhile = self.meanwhile, None
+        if others is not None:
+            others()
+        woken: bool = vars(self).get("woken", False)
+        return woken
+
+    @_woken.setter
+    def _woken(self, woken: bool) -> None:
+        others, self.before_reset = self.before_reset, None
+        if others is not None and not woken:
+            others()
+        vars(self)["woken"] = woken
 
 
 class Office:
@@ -129,6 +159,216 @@ def test_mailbox_loses_no_wake_up_to_a_put_under_way() -> None:
     office.fill("c")
     runtime.lease.run()
     assert office.heard == ["ready"]
+
+
+# ── the short way ─────────────────────────────────────────────────────────────────────────
+
+
+ROOMY: dict[str, Any] = {"max_messages": 1000, "max_bytes": 100_000}
+"""Limits with which messages of up to 100 bytes come the short way, once there was one."""
+
+
+def watched(overflow: Overflow | str = "error") -> tuple[Office, Watched, ManualRuntime]:
+    """Make an office whose mailbox is known to have room, and whose loop is woken."""
+    office, runtime = manual(overflow, kind=Watched, **ROOMY)
+    office.fill("a")
+    assert isinstance(office.box, Watched)
+    return office, office.box, runtime
+
+
+def test_mailbox_takes_small_messages_without_its_lock() -> None:
+    """Who stops in the middle of something else keeps nobody from sending."""
+    office, _, runtime = watched()
+    with runtime.locks[0]:
+        office.fill("bc")
+        assert (len(office.box), office.box.waiting, office.box.bytes) == (3, 3, 30)
+        with pytest.raises(Busy):
+            office.box.put("large", 101)
+    assert office.take() == "abc"
+
+
+def test_mailbox_keeps_order_between_both_ways() -> None:
+    """A large message overtakes no small one, nor the reverse, nor what is put back."""
+    office, box, _ = watched()
+    box.put("B", 101)
+    office.fill("c")
+    box.put("D", 5000)
+    office.fill("ef")
+    assert box.take(150) == [("a", 10), ("B", 101), ("c", 10)]
+    box.restore([("B", 101), ("c", 10)])
+    office.fill("g")
+    assert box.bytes == 101 + 10 + 5000 + 3 * 10
+    assert office.take() == "BcDefg"
+    office.fill("h")
+    assert box.clear() == ["h"]
+    assert (len(box), box.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [1, 100, 101])
+def test_mailbox_limits_hold_on_both_ways(size: int) -> None:
+    """There is room for exactly as many messages, and bytes, as may be."""
+    office, box, _ = watched()
+    fit = min(999, (100_000 - 10) // size)
+    for _ in range(fit):
+        box.put("x", size)
+    with pytest.raises(BufferFullError, match=rf"{fit + 1} messages \({fit * size + 10} bytes\)"):
+        box.put("y", size)
+    box.take(0)
+    if size < 100:
+        office.fill("z")
+        with pytest.raises(BufferFullError):
+            office.fill("!")
+    assert office.take() == "x" * fit + "z" * (size < 100)
+
+
+def test_mailbox_limit_holds_while_the_outbox_changes() -> None:
+    """What is moved out of the way makes no room for as much again."""
+    office, box, _ = watched()
+    office.fill("x" * 800)
+    size = Size(101, lambda: office.fill("y" * 400))
+    box.put("L", size)
+    with pytest.raises(BufferFullError):
+        size.others.pop()()
+    assert len(box) == 1000
+
+
+def test_mailbox_limit_holds_for_threads_that_find_the_same_place() -> None:
+    """Sixty threads look at the same moment whether there is room, and then leave a message."""
+    office, box, _ = watched()
+    leave, threads = box._leave, 60
+
+    def crowded(parcel: tuple[str, int]) -> None:
+        nonlocal threads
+        if len(box._pile) >= box._space - 1 and threads:
+            threads -= 1
+            office.fill("y")
+        leave(parcel)
+
+    box._leave = crowded
+    with pytest.raises(BufferFullError):
+        office.fill("x" * 1000)
+    assert (threads, len(box)) == (0, 1000)
+
+
+def test_mailbox_wakes_the_loop_for_what_comes_as_it_takes() -> None:
+    """A message that is left while the loop wakes is taken with the others, or wakes it again."""
+    office, box, runtime = watched()
+    box.meanwhile = runtime.lease.run
+    office.fill("b")
+    assert office.heard == ["ready"]
+    assert office.take() == "ab"
+    assert runtime.lease.run() == 1
+    box.meanwhile = lambda: [runtime.lease.run(), office.take()]
+    office.fill("c")
+    office.fill("d")
+    runtime.lease.run()
+    assert office.take() == "d"
+
+
+def test_mailbox_sealed_while_a_message_comes_refuses_it() -> None:
+    """Sealed before the message was left: an error, and the message counts for nothing."""
+    office, box, runtime = watched()
+    leave = box._leave
+
+    def late(parcel: tuple[str, int]) -> None:
+        box.seal()
+        leave(parcel)
+
+    box._leave = late
+    with pytest.raises(ComponentClosedError, match=r"^RxTest-1 is closed$"):
+        office.fill("b")
+    assert (len(box), box.waiting, box.bytes) == (1, 1, 10)
+    assert office.take() == "a"
+    runtime.lease.run()
+    assert box.clear() == []
+
+
+def test_mailbox_sealed_after_a_message_was_left_has_it() -> None:
+    """Sealed in the middle of a put, after the message was left: it is taken, no error."""
+    office, box, _ = watched()
+    box.meanwhile = box.seal
+    office.fill("b")
+    assert (len(box), box.bytes) == (2, 20)
+    assert office.take() == "ab"
+
+
+def test_mailbox_sealed_as_messages_come_loses_none() -> None:
+    """One that was left just before the loop counts as not woken is among those moved."""
+    office, box, _ = watched()
+    box.before_reset = lambda: office.fill("b")
+    box.seal()
+    assert office.take() == "ab"
+
+
+def test_mailbox_takes_no_message_for_another_that_is_equal() -> None:
+    """One came in time and one too late: each thread hears of its own."""
+    office, box, _ = watched()
+    leave = box._leave
+
+    def sealed_and_late() -> None:
+        box.seal()
+        leave(("b", 10))  # of a thread that had found it open
+
+    box.meanwhile = sealed_and_late
+    office.fill("b")
+    assert office.take() == "ab"
+
+
+@pytest.mark.parametrize("size", [10, 101])
+@pytest.mark.parametrize("woken", [True, False])
+def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(size: int, woken: bool) -> None:
+    """Ctrl-C at any line of a put: nothing is doubled or in disorder, and the next put is heard."""
+    for lines in count(1):
+        office, _, runtime = watched()
+        if not woken:
+            runtime.lease.run()
+        interrupted = Interrupted(lines)
+        with suppress(KeyboardInterrupt), interrupted:
+            office.box.put("b", size)
+        runtime.lease.run()
+        office.heard.clear()
+        office.fill("c")
+        runtime.lease.run()
+        assert office.heard == ["ready"], lines
+        assert office.take() in ("abc", "ac")
+        assert (len(office.box), office.box.bytes) == (0, 0)
+        if not interrupted.came:
+            assert lines > 5
+            return
+
+
+class Interrupted:
+    """Raises ``KeyboardInterrupt`` before a line of the mailbox, or of its outbox.
+
+    Args:
+        lines: how many lines come first.
+    """
+
+    def __init__(self, lines: int) -> None:
+        self._left = lines
+        self.came = False
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._on_call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _on_call(self, frame: FrameType, event: str, arg: object) -> Any:
+        name = frame.f_code.co_filename
+        return self._on_line if name.endswith(("mailbox.py", "outbox.py")) else None
+
+    def _on_line(self, frame: FrameType, event: str, arg: object) -> Any:
+        # Leaving a block is no line: signals are looked at after calls, and the lock's own is in C.
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and "with self._lock" not in text:
+            self._left -= 1
+            if self._left == 0:
+                self.came = True
+                raise KeyboardInterrupt
+        return self._on_line
 
 
 # ── order and size ────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -132,6 +132,40 @@ def test_outbox_force_knows_no_limits() -> None:
     fill(outbox, "abc")
     outbox.force("d", 1000)
     assert (outbox.bytes, content(outbox), losses) == (1030, "abcd", {})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("waiting", "size", "room"),
+    [("", 0, 3), ("", 33, 3), ("a", 30, 2), ("a", 46, 1), ("abc", 1, 0)],
+)
+def test_outbox_knows_how_many_it_has_room_for(
+    waiting: str, size: int, room: int, policy: str
+) -> None:
+    """As many as both limits allow, if all are of that size."""
+    outbox, _ = box(policy)
+    fill(outbox, waiting)
+    assert outbox.room_for(size) == room
+
+
+@pytest.mark.parametrize("max_age", [None, 10.0])
+def test_outbox_that_looks_at_messages_has_no_room_for_more_at_once(max_age: float | None) -> None:
+    """Its key and its clock are asked for each one."""
+    overflow = Overflow.latest() if max_age is None else Overflow.error()
+    buffer = Buffer(overflow=overflow, max_age=max_age)
+    outbox: Outbox[str] = make_outbox(buffer, lambda *_: None, lambda item: item, lambda: 0.0)
+    assert outbox.room_for(10) == 0
+
+
+def test_outbox_absorbs_a_pile() -> None:
+    """All of it, in order, behind what there is; with what is added to it meanwhile."""
+    outbox, _ = box()
+    fill(outbox, "a")
+    pile = deque([("b", 5), ("c", 7)])
+    outbox.absorb(pile)
+    assert (len(pile), len(outbox), outbox.bytes) == (0, 3, 22)
+    outbox.absorb(pile)
+    assert (outbox.bytes, content(outbox), outbox.bytes) == (22, "abc", 0)
 
 
 @pytest.mark.parametrize(
