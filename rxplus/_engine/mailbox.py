@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Parcel, Put, make_outbox
@@ -18,6 +18,7 @@ __all__ = ["Mailbox"]
 T = TypeVar("T")
 
 _NONE: Mapping[LossReason, int] = MappingProxyType({})
+_NOTHING: deque[Any] = deque(maxlen=0)
 
 # Looking a member up in its enum costs as much as a call (CPython 3.11).
 _TAKEN, _FULL, _OVERRUN = Put.TAKEN, Put.FULL, Put.OVERRUN
@@ -68,13 +69,13 @@ class Mailbox(Generic[T]):
         # What came the short way, and how it gets there: one step, for the interpreter.
         self._pile: deque[Parcel[T]] = deque()
         self._leave = self._pile.append
-        # How large a message may be that comes it, and how long the pile may become. As many
-        # as the outbox holds are never too large for it.
+        # How large a message may be that comes it: as many as may wait are never too many bytes.
         self._small = buffer.max_bytes // buffer.max_messages
+        # Below: read by anybody, written by who has the lock. How long the pile may become, and
+        # whether the loop will look at what is left there.
         self._space = 0
-        # Whether the loop will look at what is left on the pile.
         self._woken = False
-        # Below: guarded by the lock, and written under it: all above.
+        # Below: guarded by the lock.
         self._losses: Counter[LossReason] = Counter()
         self._expired: list[T] = []
         self._outbox = make_outbox(
@@ -88,8 +89,8 @@ class Mailbox(Generic[T]):
         self._waiting = 0
 
     def __len__(self) -> int:
-        # What is on the pile of a sealed mailbox came too late, and is being refused.
-        return len(self._outbox) + (0 if self._sealed else len(self._pile))
+        # The pile first: what is moved meanwhile counts twice rather than not at all.
+        return len(self._left()) + len(self._outbox)
 
     @property
     def waiting(self) -> int:
@@ -99,8 +100,7 @@ class Mailbox(Generic[T]):
     @property
     def bytes(self) -> int:
         """Size of all that waits."""
-        left = () if self._sealed else self._pile.copy()
-        return self._outbox.bytes + sum(size for _, size in left)
+        return sum(size for _, size in self._left().copy()) + self._outbox.bytes
 
     # ── any thread ────────────────────────────────────────────────────────────────────────
 
@@ -223,6 +223,10 @@ class Mailbox(Generic[T]):
             return expired
 
     # ── inside ────────────────────────────────────────────────────────────────────────────
+
+    def _left(self) -> deque[Parcel[T]]:
+        # What is on the pile of a sealed mailbox came too late, and is being refused.
+        return _NOTHING if self._sealed else self._pile
 
     def _settle(self, parcel: Parcel[T]) -> None:
         """Wake the loop to a message that was left on the pile, or take it back."""
