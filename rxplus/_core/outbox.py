@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from itertools import islice, repeat
@@ -118,11 +117,14 @@ class Outbox(Generic[T]):
 
     def absorb(self, pile: deque[Parcel[T]]) -> None:
         """Move all messages of a pile to the end, to which others may add meanwhile."""
-        waiting = len(self._queue)
-        # In one step, for the interpreter: no message is ever in both, or in neither.
-        with suppress(IndexError):  # That was the last one.
-            self._queue.extend(map(_popleft, repeat(pile)))
-        self._bytes += sum(map(_size_of, islice(self._queue, waiting, None)))
+        queue = self._queue
+        waiting = len(queue)
+        try:
+            # In one step, for the interpreter: no message is ever in both, or in neither.
+            queue.extend(map(_popleft, repeat(pile, len(pile))))
+        except IndexError:
+            pass  # a signal's handler was here meanwhile, and has moved them
+        self._bytes += sum(map(_size_of, islice(queue, waiting, None)))
 
     def take(self, max_bytes: int) -> list[Parcel[T]]:
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
