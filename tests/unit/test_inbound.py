@@ -20,6 +20,8 @@ from rxplus.transports.picows.frames import Frames
 from rxplus.transports.websockets.buffered import BufferedReads, feed
 from rxplus.transports.websockets.frames import apply_mask
 from rxplus.transports.websockets.inbound import MOST_KEPT
+from rxplus.transports.websockets.memory import MOST_LENT, MOST_PIECES, Memory, memory_of
+from rxplus.transports.websockets.partial import LargeMessage
 from rxplus.transports.websockets.reading import frame_end, whole_messages
 from rxplus.transports.websockets.wire import Wire
 
@@ -367,6 +369,77 @@ def test_connections_of_a_loop_share_a_buffer() -> None:
         return first
 
     assert asyncio.run(check()).obj is not asyncio.run(check()).obj
+
+
+def lendable(memory: Memory) -> int:
+    """Count the pieces that a loop's memory can lend, all different."""
+    pieces = list(iter(lambda: memory.borrow(1), None))
+    assert len({id(piece.obj) for piece in pieces}) == len(pieces)
+    for piece in pieces:
+        memory.give_back(piece)
+    return len(pieces)
+
+
+@pytest.mark.parametrize("size", [MOST_LENT - 1, MOST_LENT, MOST_LENT + 1])
+def test_large_messages_do_not_get_mixed_up(size: int) -> None:
+    """More arrive at the same time than the loop has pieces of memory for, one after the other."""
+
+    async def check() -> None:
+        connections = [await opened(max_size=size) for _ in range(MOST_PIECES + 2)]
+        for letters in (b"abcdef", b"ghijkl"):
+            messages = [bytes([letter]) * size for letter in letters]
+            datas = [frame(Opcode.BINARY, message) for message in messages]
+            for at in range(0, size + 20, 2**18):
+                for (wire, _), data in zip(connections, datas, strict=True):
+                    read_by(wire, data[at : at + 2**18])
+            for (_, recorder), message in zip(connections, messages, strict=True):
+                assert recorder.messages.pop() == message
+        assert lendable(memory_of(asyncio.get_running_loop())) == MOST_PIECES
+
+    asyncio.run(check())
+
+
+def test_memory_lends_no_more_than_a_piece() -> None:
+    """What is larger does not fit."""
+    memory = Memory()
+    piece = memory.borrow(MOST_LENT)
+    assert piece is not None
+    assert len(piece) == MOST_LENT
+    assert memory.borrow(MOST_LENT + 1) is None
+    assert lendable(memory) == MOST_PIECES - 1
+
+
+def test_large_message_gives_its_memory_back_once() -> None:
+    """Twice, and two others would be put together in the same place."""
+    memory = Memory()
+    message = LargeMessage(0x82, MASK, LIMIT, memory)
+    message.let_go()
+    message.let_go()
+    assert lendable(memory) == MOST_PIECES
+
+
+@pytest.mark.parametrize("end", ["fail", "abort", "connection_lost", "bad text"])
+def test_large_message_that_comes_to_nothing_gives_its_memory_back(end: str) -> None:
+    """As often as that happens."""
+
+    async def check() -> None:
+        for _ in range(MOST_PIECES + 1):
+            wire, recorder = await opened()
+            data = frame(Opcode.TEXT, b"\xff" * LIMIT)
+            read_by(wire, data[:-9])
+            match end:
+                case "fail":
+                    wire.fail(CloseCode.INTERNAL_ERROR, "late", TimeoutError())
+                case "abort":
+                    wire.abort()
+                case "connection_lost":
+                    wire.connection_lost(None)
+                case _:
+                    read_by(wire, data[-9:])
+            assert recorder.messages == []
+        assert lendable(memory_of(asyncio.get_running_loop())) == MOST_PIECES
+
+    asyncio.run(check())
 
 
 def test_keepalive_waits_for_who_has_only_just_started() -> None:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
+
+from rxplus.transports.websockets.memory import memory_of
 
 if TYPE_CHECKING:
     from rxplus.transports.websockets.wire import Wire
 
 __all__ = ["BufferedReads", "Outpost", "feed"]
-
-MOST_READ = 2**18
-"""Bytes read at once, as by asyncio itself."""
-
-_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-"""Where a loop reads to, for all its connections: what is read is copied at once."""
 
 
 class Outpost(asyncio.BaseProtocol):
@@ -57,7 +52,7 @@ class BufferedReads(Outpost, asyncio.BufferedProtocol):
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._buffer = _buffer_of(wire.loop)
+        self._buffer = memory_of(wire.loop).reads
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -75,10 +70,3 @@ def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         buffer[:size] = rest[:size]
         protocol.buffer_updated(size)
         rest = rest[size:]
-
-
-def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
-    buffer = _buffers.get(loop)
-    if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(MOST_READ))
-    return buffer

@@ -10,6 +10,7 @@ from websockets.asyncio.connection import Connection as LibraryConnection
 from websockets.protocol import OPEN, SERVER
 from websockets.streams import StreamReader
 
+from rxplus.transports.websockets.memory import memory_of
 from rxplus.transports.websockets.partial import LargeMessage
 from rxplus.transports.websockets.reading import begin_large, frame_end, whole_messages
 
@@ -72,7 +73,9 @@ class Inbound(LibraryConnection):
 
     def forget_partial(self) -> None:
         """Let go of what has come of a frame, whose rest means nothing any more."""
-        self._large = None
+        if self._large is not None:
+            self._large.let_go()
+            self._large = None
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
@@ -115,7 +118,13 @@ class Inbound(LibraryConnection):
             self._rest = data[at:]
             return len(data)
         if end > len(data) and protocol.current_size is None:
-            self._large = begin_large(data, at, masked=protocol.side is SERVER, limit=limit)
+            self._large = begin_large(
+                data,
+                at,
+                masked=protocol.side is SERVER,
+                limit=limit,
+                memory=memory_of(self.loop),
+            )
             if self._large is not None:
                 return len(data)
         return self._pass_on(data, at, end)
@@ -135,6 +144,8 @@ class Inbound(LibraryConnection):
         except UnicodeDecodeError:
             super().data_received(large.frame())  # so that it fails as all others do
             return
+        finally:
+            large.let_go()
         self.deliver((message,))
 
     def _pass_on(self, data: bytes, at: int, end: int) -> int:

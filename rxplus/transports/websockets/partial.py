@@ -10,6 +10,7 @@ from rxplus.transports.websockets.frames import TEXT_FRAME, apply_mask, restored
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
+    from rxplus.transports.websockets.memory import Memory
 
 __all__ = ["MAX_FRAGMENTS", "FragmentedMessage", "LargeMessage"]
 
@@ -29,21 +30,36 @@ class LargeMessage:
         first: first byte of the frame.
         mask: empty where frames have none.
         size: of the payload, in bytes.
+        memory: where it is put together, if there is room; :meth:`let_go` gives that back.
+            Else it takes memory as it comes, not as is announced.
     """
 
-    __slots__ = ("_arrived", "_first", "_mask", "missing")
+    __slots__ = ("_arrived", "_first", "_lent", "_mask", "_memory", "_size", "missing")
 
-    def __init__(self, first: int, mask: bytes, size: int) -> None:
+    def __init__(self, first: int, mask: bytes, size: int, memory: Memory) -> None:
         self._first = first
         self._mask = mask
+        self._size = size
+        self._memory = memory
+        self._lent = memory.borrow(size)
         self._arrived = bytearray()
         self.missing = size
         """Bytes that are still to come."""
 
     def add(self, part: bytes) -> None:
         """Take what comes next of it, and nothing beyond it. Makes a copy."""
-        self._arrived += part
+        if self._lent is None:
+            self._arrived += part
+        else:
+            at = self._size - self.missing
+            self._lent[at : at + len(part)] = part
         self.missing -= len(part)
+
+    def let_go(self) -> None:
+        """Give back what was lent: it is needed no more."""
+        if self._lent is not None:
+            self._memory.give_back(self._lent)
+            self._lent = None
 
     def message(self) -> Payload:
         """Return it, when nothing is missing.
@@ -59,7 +75,8 @@ class LargeMessage:
         return restored(self._first, self._payload(), mask=bool(self._mask))
 
     def _payload(self) -> bytes:
-        return apply_mask(self._arrived, self._mask) if self._mask else bytes(self._arrived)
+        arrived = self._arrived if self._lent is None else self._lent[: self._size]
+        return apply_mask(arrived, self._mask) if self._mask else bytes(arrived)
 
 
 class FragmentedMessage:

@@ -15,6 +15,7 @@ from rxplus.transports.websockets.partial import LargeMessage
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
+    from rxplus.transports.websockets.memory import Memory
 
 __all__ = ["begin_large", "frame_end", "whole_messages"]
 
@@ -98,7 +99,9 @@ def frame_end(data: bytes, at: int) -> int:
     return start + length if start <= len(data) else len(data) + 1
 
 
-def begin_large(data: bytes, at: int, *, masked: bool, limit: int) -> LargeMessage | None:
+def begin_large(
+    data: bytes, at: int, *, masked: bool, limit: int, memory: Memory
+) -> LargeMessage | None:
     """Begin a message that goes on after what is there, unless its frame is for the library.
 
     Args:
@@ -106,12 +109,14 @@ def begin_large(data: bytes, at: int, *, masked: bool, limit: int) -> LargeMessa
         at: where a frame begins.
         masked: whether frames must be masked.
         limit: largest message in bytes.
+        memory: where it may be put together.
     """
     length, start = _place(data, at)
     if start > len(data) or length > limit:
         return None
     if data[at] not in _WHOLE or bool(data[at + 1] & _MASK) is not masked:
         return None
-    message = LargeMessage(data[at], data[start - 4 : start] if masked else b"", length)
+    mask = data[start - 4 : start] if masked else b""
+    message = LargeMessage(data[at], mask, length, memory)
     message.add(data[start:])
     return message
