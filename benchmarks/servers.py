@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosedError
 
 from benchmarks.loops import run
 from benchmarks.model import Config
@@ -52,8 +54,10 @@ def serve_plain(wire: Wire, config: Config) -> None:
     """Serve with plain ``websockets``."""
 
     async def wait(connection: plain.ServerConnection) -> None:
-        async for _ in connection:
-            pass
+        # Clients go without goodbye when their process ends.
+        with suppress(ConnectionClosedError):
+            async for _ in connection:
+                pass
 
     async def main() -> None:
         options: Any = {"compression": None, "close_timeout": 0.1}

@@ -15,7 +15,7 @@ from websockets.sync.server import ServerConnection as SyncServerConnection
 from benchmarks.clock import latency
 from benchmarks.loops import run
 from benchmarks.model import MANY_ROUNDS, Benchmark, Config, Contender, Figures, Goal
-from benchmarks.sides import blocking, ours, plain
+from benchmarks.sides import blocking, ours, plain, raw
 from benchmarks.tally import make_message
 
 __all__ = ["BENCHMARKS"]
@@ -97,6 +97,13 @@ def _websocket_client(config: Config) -> Figures:
         return _timed(config.count(TRIPS, least=2), message, trip)
 
 
+def _raw(config: Config) -> Figures:
+    # As long as the frames of the others.
+    message = bytes(64 + 6)
+    with raw.echoing(config) as echo:
+        return _timed(config.count(TRIPS, least=2), message, partial(echo, message))
+
+
 def _fast(config: Config) -> Figures:
     """As with ``rxplus[fast]``: components run on uvloop where it is installed."""
     return _ours(True, replace(config, uvloop=True))
@@ -118,6 +125,7 @@ BENCHMARKS = (
             Contender(_FAST, _fast),
             Contender("websockets.sync", _sync),
             Contender("websocket-client", _websocket_client),
+            Contender("asyncio alone, from another thread", _raw),
         ),
         goals=(
             Goal(contender=_SHARED, figure="p50 us", limit=1.9, at_most=True),
