@@ -111,9 +111,8 @@ class Outbox(Generic[T]):
 
         None where each is looked at as it is put.
         """
-        return min(
-            self._max_messages - len(self._queue), (self._max_bytes - self._bytes) // (size or 1)
-        )
+        places = self._max_messages - len(self._queue)
+        return min(places, (self._max_bytes - self._bytes) // (size or 1))
 
     def absorb(self, pile: deque[Parcel[T]]) -> None:
         """Move all messages of a pile to the end, to which others may add meanwhile."""

@@ -198,7 +198,16 @@ class _LoopThread:
         RuntimeError: it cannot be started.
     """
 
-    __slots__ = ("_accepting", "_ended", "_gate", "_stopping", "_thread", "leases", "loop")
+    __slots__ = (
+        "_accepting",
+        "_ended",
+        "_gate",
+        "_ident",
+        "_stopping",
+        "_thread",
+        "leases",
+        "loop",
+    )
 
     def __init__(self, name: str, loop_factory: LoopFactory) -> None:
         # The loop is made here, not on the thread, so that a failure reaches the caller.
@@ -215,6 +224,8 @@ class _LoopThread:
         self._accepting = True
         self._stopping = False
         self._ended = threading.Event()
+        # Of the thread, as long as it runs: idents are used again.
+        self._ident: int | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             self._thread.start()
@@ -226,8 +237,7 @@ class _LoopThread:
         return self._thread.is_alive()
 
     def in_loop(self) -> bool:
-        # Idents are used again, so one alone does not tell.
-        return threading.get_ident() == self._thread.ident and not self._ended.is_set()
+        return threading.get_ident() == self._ident
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> bool:
         if self.in_loop():
@@ -253,6 +263,7 @@ class _LoopThread:
         return True
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         try:
             while not self._stopping:
                 self._serve()
@@ -263,6 +274,7 @@ class _LoopThread:
         finally:
             self._accepting = False
             self.loop.close()
+            self._ident = None
             self._ended.set()
 
     def _serve(self) -> None:

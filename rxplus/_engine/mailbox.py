@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Parcel, Put, make_outbox
@@ -18,7 +18,6 @@ __all__ = ["Mailbox"]
 T = TypeVar("T")
 
 _NONE: Mapping[LossReason, int] = MappingProxyType({})
-_NOTHING: deque[Any] = deque(maxlen=0)
 
 # Looking a member up in its enum costs as much as a call (CPython 3.11).
 _TAKEN, _FULL, _OVERRUN = Put.TAKEN, Put.FULL, Put.OVERRUN
@@ -69,6 +68,8 @@ class Mailbox(Generic[T]):
         # What came the short way, and how it gets there: one step, for the interpreter.
         self._pile: deque[Parcel[T]] = deque()
         self._leave = self._pile.append
+        # What came there after the end; who left it takes it back.
+        self._late: Collection[Parcel[T]] = ()
         # How large a message may be that comes it: as many as may wait are never too many bytes.
         self._small = buffer.max_bytes // buffer.max_messages
         # Below: read by anybody, written by who has the lock. How long the pile may become, and
@@ -90,7 +91,7 @@ class Mailbox(Generic[T]):
 
     def __len__(self) -> int:
         # The pile first: what is moved meanwhile counts twice rather than not at all.
-        return len(self._left()) + len(self._outbox)
+        return len(self._pile) + len(self._outbox)
 
     @property
     def waiting(self) -> int:
@@ -100,7 +101,7 @@ class Mailbox(Generic[T]):
     @property
     def bytes(self) -> int:
         """Size of all that waits."""
-        return sum(size for _, size in self._left().copy()) + self._outbox.bytes
+        return sum(size for _, size in self._pile.copy()) + self._outbox.bytes
 
     # ── any thread ────────────────────────────────────────────────────────────────────────
 
@@ -167,6 +168,7 @@ class Mailbox(Generic[T]):
             # First: who does not see it has left its message where it is moved from now.
             self._woken = False
             self._move()
+            self._late, self._pile = self._pile, deque()
             self._add = self._refuse
             self._sealed = True
             self._room.set()
@@ -181,8 +183,10 @@ class Mailbox(Generic[T]):
             self._reopen()
             if self._waiting:
                 self._room.set()
+            if not self._expired:
+                return taken
             # What was too old to be taken is to be told of.
-            calls = self._calls_after(_TAKEN) if self._expired else []
+            calls = self._calls_after(_TAKEN)
         self._make(calls)
         return taken
 
@@ -224,15 +228,11 @@ class Mailbox(Generic[T]):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────
 
-    def _left(self) -> deque[Parcel[T]]:
-        # What is on the pile of a sealed mailbox came too late, and is being refused.
-        return _NOTHING if self._sealed else self._pile
-
     def _settle(self, parcel: Parcel[T]) -> None:
         """Wake the loop to a message that was left on the pile, or take it back."""
         with self._lock:
             if self._sealed:
-                if any(late is parcel for late in self._pile.copy()):
+                if any(late is parcel for late in list(self._late)):
                     self._refuse(*parcel)
                 return  # It was there in time, and sealing has moved it.
             calls = self._calls_after(_TAKEN)
@@ -251,7 +251,7 @@ class Mailbox(Generic[T]):
         """Move the pile into the outbox. The caller holds the lock, and then reopens."""
         # First, or the pile would grow once more by what there was room for.
         self._space = 0
-        if self._pile and not self._sealed:
+        if self._pile:
             self._outbox.absorb(self._pile)
 
     def _reopen(self) -> None:

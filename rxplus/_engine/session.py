@@ -179,13 +179,15 @@ class Session:
         """Send what the source has, one batch at a time, as long as it can be written."""
         if self._scheduled or self.end is not None:
             return
-        if len(self.source) and self.connection.writable:
+        waiting = len(self.source)
+        if waiting and self.connection.writable:
             self._send_batch()
-            if len(self.source):
+            waiting = len(self.source)
+            if waiting:
                 # In turns with reading, and with other connections.
                 self._scheduled = True
                 self._hub.lease.loop.call_soon(self._resume)
-        if not len(self.source):
+        if not waiting:
             self._progress.send()
 
     def _resume(self) -> None:

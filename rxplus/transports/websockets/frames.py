@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
@@ -92,7 +92,7 @@ def encoded(messages: Sequence[Payload]) -> list[tuple[bool, bytes]]:
 
 def unmasked(messages: Sequence[Payload]) -> list[Piece]:
     """Serialise messages as a server sends them, into as few pieces as is cheap."""
-    parts: list[Piece] = []
+    parts: list[Any] = []  # bytes, and large pieces
     large = False
     for message in messages:
         if isinstance(message, str):
@@ -111,7 +111,7 @@ def unmasked(messages: Sequence[Payload]) -> list[Piece]:
 
 def masked(messages: Sequence[Payload]) -> list[Piece]:
     """Serialise messages as a client sends them, into as few pieces as is cheap."""
-    parts: list[Piece] = []
+    parts: list[Any] = []  # bytes, and large pieces
     large = False
     # One draw for the batch: a system call per message would cost more than the rest.
     masks = _MASK.iter_unpack(os.urandom(4 * len(messages)))
@@ -151,14 +151,14 @@ def restored(first: int, payload: bytes, *, mask: bool) -> bytes:
     return b"".join((head, bytes(4 if mask else 0), payload))
 
 
-def joined(parts: list[Piece], *, large: bool) -> list[Piece]:
-    """Join parts, but leave large ones alone.
+def joined(parts: list[Any], *, large: bool) -> list[Piece]:
+    """Join parts, but leave large ones alone: bytes as they are, and what is yet to be masked.
 
     ``transport.writelines`` would take them all at once, but before CPython 3.12.9 and 3.13.2
     it does not call ``pause_writing`` (CVE-2024-12254).
     """
     if not large:
-        return [b"".join(cast("list[bytes]", parts))]
+        return [b"".join(parts)]
     pieces: list[Piece] = []
     run: list[bytes] = []
     for part in parts:

@@ -220,7 +220,7 @@ class Wire(Keepalive):
                 self.protocol.send_text(data)
             else:
                 self.protocol.send_binary(data)
-        parts: list[Piece] = [*self.protocol.data_to_send()]
+        parts = self.protocol.data_to_send()
         self.write(joined(parts, large=max(map(len, parts), default=0) >= COPY_LIMIT))
 
     def write(self, pieces: list[Piece]) -> None:
