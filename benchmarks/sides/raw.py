@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from benchmarks.loops import loop_factory
 from benchmarks.model import Config
@@ -24,48 +25,48 @@ class _Taking(asyncio.Protocol):
 
     def __init__(self, take: Callable[[asyncio.Transport, bytes], object]) -> None:
         self._take = take
+        self.ended = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._take(self._transport, data)
+        self._take(self.transport, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
 
 
 @contextmanager
 def echoing(config: Config) -> Iterator[Callable[[bytes], bytes]]:
     """Serve, connect, and give the function that sends bytes and waits until they are back."""
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    client = _Taking(lambda _, data: answers.put(data))
+    peer = _Taking(lambda transport, data: transport.write(data))
 
-    async def open_both() -> tuple[asyncio.Server, asyncio.BaseTransport]:
-        server = await loop.create_server(
-            lambda: _Taking(lambda peer, data: peer.write(data)), HOST, 0
-        )
-        address = server.sockets[0].getsockname()
-        transport, _ = await loop.create_connection(
-            lambda: _Taking(lambda _, data: answers.put(data)), *address
-        )
-        return server, transport
+    async def open_both() -> asyncio.Server:
+        server = await loop.create_server(lambda: peer, HOST, 0)
+        await loop.create_connection(lambda: client, *server.sockets[0].getsockname())
+        return server
 
-    async def close_both() -> None:
-        transport.close()
+    async def close_both(server: asyncio.Server) -> None:
+        client.transport.close()
+        await client.ended.wait()
+        await peer.ended.wait()
         server.close()
         await server.wait_closed()
 
     def trip(data: bytes) -> bytes:
-        loop.call_soon_threadsafe(transport.write, data)
+        loop.call_soon_threadsafe(client.transport.write, data)
         return answers.get()
 
     loop = loop_factory(config)()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        server, opened = asyncio.run_coroutine_threadsafe(open_both(), loop).result()
-        assert isinstance(opened, asyncio.Transport)
-        transport = opened
+        server = asyncio.run_coroutine_threadsafe(open_both(), loop).result()
         yield trip
-        asyncio.run_coroutine_threadsafe(close_both(), loop).result()
+        asyncio.run_coroutine_threadsafe(close_both(server), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
