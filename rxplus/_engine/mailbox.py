@@ -121,9 +121,12 @@ class Mailbox(Generic[T]):
                     self._settle(parcel)
             elif self._put(item, size) is _FULL:
                 self._put_when_room(item, size)
+        except (BufferFullError, ComponentClosedError):
+            raise
         except BaseException:
-            # Ctrl-C may come when it is noted that the loop is woken, and before it is.
-            self._woken = False
+            # Ctrl-C may come when it is noted that the loop is woken, and before it is: others
+            # may have relied on it meanwhile.
+            self._lease.call_soon(self._wake)
             raise
 
     def _put_when_room(self, item: T, size: int) -> None:
