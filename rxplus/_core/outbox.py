@@ -101,10 +101,11 @@ class Outbox(Generic[T]):
         self._bytes += size
         return _TAKEN
 
-    def force(self, item: T, size: int) -> None:
+    def force(self, item: T, size: int) -> Put:
         """Add a message at the end, whatever the limits."""
         self._queue.append((item, size))
         self._bytes += size
+        return _TAKEN
 
     def room_for(self, size: int) -> int:
         """Tell how many messages of up to ``size`` bytes :meth:`absorb` may move here.
@@ -115,15 +116,11 @@ class Outbox(Generic[T]):
         return min(places, (self._max_bytes - self._bytes) // (size or 1))
 
     def absorb(self, pile: deque[Parcel[T]]) -> None:
-        """Move all messages of a pile to the end, to which others may add meanwhile."""
-        queue = self._queue
-        waiting = len(queue)
-        try:
-            # In one step, for the interpreter: no message is ever in both, or in neither.
-            queue.extend(map(_popleft, repeat(pile, len(pile))))
-        except IndexError:
-            pass  # a signal's handler was here meanwhile, and has moved them
-        self._bytes += sum(map(_size_of, islice(queue, waiting, None)))
+        """Move the messages of a pile, to which others may add meanwhile, to the end."""
+        queue, count = self._queue, len(pile)
+        # In one step, for the interpreter: no message is ever in both, or in neither.
+        queue.extend(map(_popleft, repeat(pile, count)))
+        self._bytes += sum(map(_size_of, islice(reversed(queue), count)))
 
     def take(self, max_bytes: int) -> list[Parcel[T]]:
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
@@ -298,8 +295,8 @@ class AgedOutbox(Outbox[T]):
         self._make_room(size)
         return self._inner.put((self._now(), item), size)
 
-    def force(self, item: T, size: int) -> None:
-        self._inner.force((self._now(), item), size)
+    def force(self, item: T, size: int) -> Put:
+        return self._inner.force((self._now(), item), size)
 
     def room_for(self, size: int) -> int:
         return 0

@@ -82,8 +82,9 @@ class Mailbox(Generic[T]):
         self._outbox = make_outbox(
             buffer, self._note_loss, payload, runtime.now, self._note_expired
         )
-        # Takes a message, or refuses it once sealed.
+        # These take a message, or refuse it once sealed.
         self._add: Callable[[T, int], Put] = self._outbox.put
+        self._force: Callable[[T, int], Put] = self._outbox.force
         self._sealed = False
         # Set while there may be room; who finds none clears it.
         self._room: Event = runtime.event()
@@ -124,9 +125,7 @@ class Mailbox(Generic[T]):
         except (BufferFullError, ComponentClosedError):
             raise
         except BaseException:
-            # Ctrl-C may come when it is noted that the loop is woken, and before it is: others
-            # may have relied on it meanwhile.
-            self._lease.call_soon(self._wake)
+            self._wake_anyway()
             raise
 
     def _put_when_room(self, item: T, size: int) -> None:
@@ -156,14 +155,11 @@ class Mailbox(Generic[T]):
         Raises:
             ComponentClosedError: :meth:`seal` has been called.
         """
-        with self._lock:
-            if self._sealed:
-                self._refuse(item, size)
-            self._move()
-            self._outbox.force(item, size)
-            self._reopen()
-            calls = self._calls_after(_TAKEN)
-        self._make(calls)
+        try:
+            self._put(item, size, forced=True)
+        except BaseException:
+            self._wake_anyway()
+            raise
 
     def seal(self) -> None:
         """Take no more messages. Those who wait for room get an error."""
@@ -172,9 +168,11 @@ class Mailbox(Generic[T]):
             self._woken = False
             self._move()
             self._late, self._pile = self._pile, deque()
-            self._add = self._refuse
+            self._add = self._force = self._refuse
             self._sealed = True
             self._room.set()
+        # Who left a message and was about to wake the loop will find that it was moved.
+        self._wake_anyway()
 
     # ── loop thread ───────────────────────────────────────────────────────────────────────
 
@@ -241,10 +239,11 @@ class Mailbox(Generic[T]):
             calls = self._calls_after(_TAKEN)
         self._make(calls)
 
-    def _put(self, item: T, size: int) -> Put:
+    def _put(self, item: T, size: int, *, forced: bool = False) -> Put:
         with self._lock:
             self._move()
-            verdict = self._add(item, size)
+            # Looked up under the lock: sealing replaces both.
+            verdict = (self._force if forced else self._add)(item, size)
             self._reopen()
             calls = self._calls_after(verdict)
         self._make(calls)
@@ -284,6 +283,14 @@ class Mailbox(Generic[T]):
     def _make(self, calls: list[Callable[[], None]]) -> None:
         for call in calls:
             self._lease.call_soon(call)
+
+    def _wake_anyway(self) -> None:
+        """Wake the loop whether or not it is noted that it is.
+
+        Ctrl-C, or what else a signal's handler raises, may come between the two, and other
+        threads rely on it from then on.
+        """
+        self._lease.call_soon(self._wake)
 
     def _refuse(self, item: T, size: int) -> Put:
         raise ComponentClosedError(f"{self._name} is closed")

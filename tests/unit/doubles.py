@@ -18,12 +18,19 @@ class Busy(Exception):
 
 
 class HookLock:
-    """A lock in a world of one thread: taking it twice raises."""
+    """A lock in a world of one thread: taking it twice raises.
+
+    ``before_enter`` is what other threads do before this one gets it.
+    """
 
     def __init__(self) -> None:
         self.held = False
+        self.before_enter: Callable[[], object] | None = None
 
     def __enter__(self) -> bool:
+        others, self.before_enter = self.before_enter, None
+        if others is not None:
+            others()
         if self.held:
             raise Busy
         self.held = True

@@ -283,13 +283,29 @@ def test_mailbox_sealed_while_a_message_comes_refuses_it() -> None:
     assert box.clear() == []
 
 
-def test_mailbox_sealed_after_a_message_was_left_has_it() -> None:
+@pytest.mark.parametrize("woken", [True, False])
+def test_mailbox_sealed_after_a_message_was_left_has_it(woken: bool) -> None:
     """Sealed in the middle of a put, after the message was left: it is taken, no error."""
-    office, box, _ = watched()
+    office, box, runtime = watched()
+    if not woken:
+        runtime.lease.run()
+        office.heard.clear()
     box.meanwhile = box.seal
     office.fill("b")
+    runtime.lease.run()
+    assert office.heard[:1] == ["ready"]
     assert (len(box), box.bytes) == (2, 20)
     assert office.take() == "ab"
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_mailbox_sealed_before_the_lock_is_taken_refuses(forced: bool) -> None:
+    """A put that waits for the lock while the mailbox is sealed is too late."""
+    office, box, runtime = watched()
+    runtime.locks[0].before_enter = box.seal
+    with pytest.raises(ComponentClosedError):
+        box.force("b", 101) if forced else box.put("b", 101)
+    assert office.take() == "a"
 
 
 def test_mailbox_sealed_as_messages_come_loses_none() -> None:
@@ -316,7 +332,10 @@ def test_mailbox_takes_no_message_for_another_that_is_equal() -> None:
 
 @pytest.mark.parametrize("size", [10, 101])
 @pytest.mark.parametrize("woken", [True, False])
-def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(size: int, woken: bool) -> None:
+@pytest.mark.parametrize("put", [Mailbox.put, Mailbox.force])
+def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(
+    put: Callable[[Mailbox[str], str, int], None], size: int, woken: bool
+) -> None:
     """Ctrl-C at any line: the loop hears of what is there, and nothing is stuck or doubled."""
     for lines in count(1):
         office, _, runtime = watched()
@@ -325,7 +344,7 @@ def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(size: int, woken: b
             office.heard.clear()
         interrupted = Interrupted(lines)
         with suppress(KeyboardInterrupt), interrupted:
-            office.box.put("b", size)
+            put(office.box, "b", size)
         runtime.lease.run()
         assert office.heard[:1] == ["ready"] or len(office.box) == 1, lines
         office.heard.clear()

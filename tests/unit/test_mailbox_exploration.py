@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from world import World
 
 from rxplus import Buffer, BufferFullError, ComponentClosedError, Overflow
 from rxplus._engine.mailbox import Mailbox
@@ -90,3 +91,23 @@ def test_mailbox_loses_and_doubles_nothing_between_threads(seed: int, overflow: 
         numbers = [int(message[1:]) for message in traffic.taken if message[0] == name]
         assert numbers == sorted(numbers)
     assert traffic.most <= MOST
+
+
+def test_message_that_comes_while_the_client_closes_is_sent() -> None:
+    """Its sender has left it and not woken the loop yet; closing does, and loses no time."""
+    with Sim(mode="threads") as sim:
+        world = World(sim)
+        server = world.server()
+        received = sim.record(server)
+        client = world.connected(server)
+        client.on_next("first")
+        sim.advance(1.0)
+        with sim.pause_at("mailbox:Mailbox.put", line="if not self._woken") as pause:
+            sender = sim.thread(client.on_next, "second")
+            pause.wait()
+            began = sim.now
+            assert client.close(60.0)
+            assert sim.now - began < 1.0
+        sender.join()
+        assert [tagged.data for tagged in received.values] == ["first", "second"]
+        server.close()

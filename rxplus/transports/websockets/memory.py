@@ -11,7 +11,7 @@ MOST_READ = 2**18
 """Bytes read at once, as by asyncio itself."""
 
 MOST_LENT = 2**20
-"""Bytes of one piece, enough for the largest message under the default limits."""
+"""Bytes of one piece. A message that is larger is dear anyway."""
 
 MOST_PIECES = 4
 """Pieces that a loop keeps. Who needs one more has to take memory of its own."""
