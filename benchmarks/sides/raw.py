@@ -14,10 +14,9 @@ from typing import cast
 
 from benchmarks.loops import loop_factory
 from benchmarks.model import Config
+from benchmarks.sides.plain import HOST
 
-__all__ = ["HOST", "echoing"]
-
-HOST = "127.0.0.1"
+__all__ = ["echoing"]
 
 
 class _Taking(asyncio.Protocol):

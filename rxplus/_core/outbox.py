@@ -8,12 +8,21 @@ from enum import Enum, auto
 from functools import partial
 from itertools import islice, repeat
 from operator import itemgetter
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from rxplus._core.losses import LossReason
 from rxplus.config import Buffer, OnFull
 
-__all__ = ["AgedOutbox", "LatestOutbox", "Outbox", "Parcel", "Put", "Source", "make_outbox"]
+__all__ = [
+    "AgedOutbox",
+    "LatestOutbox",
+    "Outbox",
+    "Parcel",
+    "Put",
+    "Source",
+    "make_outbox",
+    "parcel_size",
+]
 
 T = TypeVar("T")
 
@@ -52,7 +61,9 @@ class Put(Enum):
 _TAKEN = Put.TAKEN
 
 _popleft = deque.popleft
-_size_of = itemgetter(1)  # of a parcel
+
+parcel_size: Callable[[Parcel[Any]], int] = itemgetter(1)
+"""Return the size of a parcel; half the time of a generator expression."""
 
 
 class Outbox(Generic[T]):
@@ -101,11 +112,10 @@ class Outbox(Generic[T]):
         self._bytes += size
         return _TAKEN
 
-    def force(self, item: T, size: int) -> Put:
+    def force(self, item: T, size: int) -> None:
         """Add a message at the end, whatever the limits."""
         self._queue.append((item, size))
         self._bytes += size
-        return _TAKEN
 
     def room_for(self, size: int) -> int:
         """Tell how many messages of up to ``size`` bytes :meth:`absorb` may move here.
@@ -120,7 +130,7 @@ class Outbox(Generic[T]):
         queue, count = self._queue, len(pile)
         # In one step, for the interpreter: no message is ever in both, or in neither.
         queue.extend(map(_popleft, repeat(pile, count)))
-        self._bytes += sum(map(_size_of, islice(reversed(queue), count)))
+        self._bytes += sum(map(parcel_size, islice(reversed(queue), count)))
 
     def take(self, max_bytes: int) -> list[Parcel[T]]:
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
@@ -142,7 +152,7 @@ class Outbox(Generic[T]):
         The limits do not apply: these messages were accepted already.
         """
         self._queue.extendleft(reversed(parcels))
-        self._bytes += sum(size for _, size in parcels)
+        self._bytes += sum(map(parcel_size, parcels))
 
     def clear(self) -> list[Parcel[T]]:
         """Remove all messages and return them."""
@@ -295,8 +305,8 @@ class AgedOutbox(Outbox[T]):
         self._make_room(size)
         return self._inner.put((self._now(), item), size)
 
-    def force(self, item: T, size: int) -> Put:
-        return self._inner.force((self._now(), item), size)
+    def force(self, item: T, size: int) -> None:
+        self._inner.force((self._now(), item), size)
 
     def room_for(self, size: int) -> int:
         return 0

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from rxplus._core.losses import LossReason
-from rxplus._core.outbox import Outbox, Parcel, Put, make_outbox
+from rxplus._core.outbox import Outbox, Parcel, Put, make_outbox, parcel_size
 from rxplus._core.routing import Channel, Routes
 from rxplus._engine.hub import Hub
 from rxplus._engine.mailbox import Mailbox
@@ -199,7 +199,7 @@ class FanOut:
             self.listener.broadcast(ready, [payload for payload, _ in parcels])
             stats = self._hub.stats
             stats.messages_out += len(ready) * len(parcels)
-            stats.bytes_out += len(ready) * sum(size for _, size in parcels)
+            stats.bytes_out += len(ready) * sum(map(parcel_size, parcels))
 
     def members_at(self, target: str | Member) -> Collection[Member]:
         """Return whom a message is for."""

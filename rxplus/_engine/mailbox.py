@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from rxplus._core.losses import LossReason
-from rxplus._core.outbox import Parcel, Put, make_outbox
+from rxplus._core.outbox import Parcel, Put, make_outbox, parcel_size
 from rxplus.config import Buffer, OnFull
 from rxplus.errors import BufferFullError, ComponentClosedError
 from rxplus.runtime import Event, Lease, Runtime
@@ -82,9 +82,6 @@ class Mailbox(Generic[T]):
         self._outbox = make_outbox(
             buffer, self._note_loss, payload, runtime.now, self._note_expired
         )
-        # These take a message, or refuse it once sealed.
-        self._add: Callable[[T, int], Put] = self._outbox.put
-        self._force: Callable[[T, int], Put] = self._outbox.force
         self._sealed = False
         # Set while there may be room; who finds none clears it.
         self._room: Event = runtime.event()
@@ -102,7 +99,7 @@ class Mailbox(Generic[T]):
     @property
     def bytes(self) -> int:
         """Size of all that waits."""
-        return sum(size for _, size in self._pile.copy()) + self._outbox.bytes
+        return sum(map(parcel_size, self._pile.copy())) + self._outbox.bytes
 
     # ── any thread ────────────────────────────────────────────────────────────────────────
 
@@ -168,7 +165,6 @@ class Mailbox(Generic[T]):
             self._woken = False
             self._move()
             self._late, self._pile = self._pile, deque()
-            self._add = self._force = self._refuse
             self._sealed = True
             self._room.set()
         # Who left a message and was about to wake the loop will find that it was moved.
@@ -234,16 +230,21 @@ class Mailbox(Generic[T]):
         with self._lock:
             if self._sealed:
                 if any(late is parcel for late in list(self._late)):
-                    self._refuse(*parcel)
+                    raise self._closed()
                 return  # It was there in time, and sealing has moved it.
             calls = self._calls_after(_TAKEN)
         self._make(calls)
 
     def _put(self, item: T, size: int, *, forced: bool = False) -> Put:
         with self._lock:
+            if self._sealed:
+                raise self._closed()
             self._move()
-            # Looked up under the lock: sealing replaces both.
-            verdict = (self._force if forced else self._add)(item, size)
+            verdict = _TAKEN
+            if forced:
+                self._outbox.force(item, size)
+            else:
+                verdict = self._outbox.put(item, size)
             self._reopen()
             calls = self._calls_after(verdict)
         self._make(calls)
@@ -292,8 +293,8 @@ class Mailbox(Generic[T]):
         """
         self._lease.call_soon(self._wake)
 
-    def _refuse(self, item: T, size: int) -> Put:
-        raise ComponentClosedError(f"{self._name} is closed")
+    def _closed(self) -> ComponentClosedError:
+        return ComponentClosedError(f"{self._name} is closed")
 
     def _wake(self) -> None:
         # Reset before anything is taken: who puts after this wakes the loop again. Under

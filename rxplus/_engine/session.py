@@ -7,10 +7,9 @@ import ipaddress
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any, Protocol
 
-from rxplus._core.outbox import Parcel, Source
+from rxplus._core.outbox import Parcel, Source, parcel_size
 from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
@@ -24,8 +23,6 @@ __all__ = ["Outlet", "Session"]
 
 _BATCH = 256 * 1024
 """Most bytes that are handed to a connection at once."""
-
-_size_of = itemgetter(1)  # of a parcel; half the time of a generator expression
 
 
 class Outlet(Protocol):
@@ -204,7 +201,7 @@ class Session:
             # on_closed() follows, and decides what becomes of them.
             self.source.restore(parcels)
         else:
-            self.count_sent(len(parcels), sum(map(_size_of, parcels)))
+            self.count_sent(len(parcels), sum(map(parcel_size, parcels)))
 
     def payloads(self, parcels: list[Parcel[Payload]]) -> list[Payload]:
         """Return messages as they are given to the connection."""

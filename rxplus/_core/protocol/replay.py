@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
-from rxplus._core.outbox import Parcel, Source
+from rxplus._core.outbox import Parcel, Source, parcel_size
 from rxplus._core.protocol.given_up import GivenUp
 from rxplus._core.protocol.numbers import Span
 from rxplus.delivery import Delivery
@@ -155,7 +155,7 @@ class Replay:
             return self._again(max_bytes)
         parcels = self._source.take(min(max_bytes, self._max_bytes - self._bytes))
         self._kept.extend(parcels)
-        self._bytes += sum(size for _, size in parcels)
+        self._bytes += sum(map(parcel_size, parcels))
         if self._max_age is not None:
             self._taken.append((self.sent, self._now()))
         return parcels
