@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import linecache
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
-from types import FrameType
+from types import CodeType
 from typing import Any, Self
 
 import pytest
@@ -22,8 +21,11 @@ from rxplus import (
     Overflow,
     Runtime,
 )
+from rxplus._core import outbox
+from rxplus._engine import mailbox
 from rxplus._engine.mailbox import Mailbox
 from rxplus_testing import Sim
+from rxplus_testing._statements import watch
 
 
 class Watched(Mailbox[str]):
@@ -336,60 +338,57 @@ def test_mailbox_takes_no_message_for_another_that_is_equal() -> None:
 def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(
     put: Callable[[Mailbox[str], str, int], None], size: int, woken: bool
 ) -> None:
-    """Ctrl-C at any line: the loop hears of what is there, and nothing is stuck or doubled."""
-    for lines in count(1):
+    """Ctrl-C before any statement: the loop hears of what is there; nothing is stuck or doubled."""
+    for statements in count(1):
         office, _, runtime = watched()
         if not woken:
             runtime.lease.run()
             office.heard.clear()
-        interrupted = Interrupted(lines)
+        interrupted = Interrupted(statements)
         with suppress(KeyboardInterrupt), interrupted:
             put(office.box, "b", size)
         runtime.lease.run()
-        assert office.heard[:1] == ["ready"] or len(office.box) == 1, lines
+        assert office.heard[:1] == ["ready"] or len(office.box) == 1, statements
         office.heard.clear()
         office.fill("c")
         runtime.lease.run()
-        assert office.heard == ["ready"], lines
+        assert office.heard == ["ready"], statements
         assert office.take() in ("abc", "ac")
         assert (len(office.box), office.box.bytes) == (0, 0)
         if not interrupted.came:
-            assert lines > 5
+            assert statements > 5
             return
 
 
 class Interrupted:
-    """Raises ``KeyboardInterrupt`` before a line of the mailbox, or of its outbox.
+    """Raises ``KeyboardInterrupt`` before a statement of the mailbox, or of its outbox.
 
     Args:
-        lines: how many lines come first.
+        statements: how many statements come first.
     """
 
-    def __init__(self, lines: int) -> None:
-        self._left = lines
+    paths = (mailbox.__file__, outbox.__file__)
+
+    def __init__(self, statements: int) -> None:
+        self._left = statements
         self.came = False
 
     def __enter__(self) -> Self:
-        self._before = sys.gettrace()
-        sys.settrace(self._on_call)
+        self._watch = watch(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
+        self._watch.stop()
 
-    def _on_call(self, frame: FrameType, event: str, arg: object) -> Any:
-        name = frame.f_code.co_filename
-        return self._on_line if name.endswith(("mailbox.py", "outbox.py")) else None
-
-    def _on_line(self, frame: FrameType, event: str, arg: object) -> Any:
-        # Leaving a block is no line: signals are looked at after calls, and the lock's own is in C.
-        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and "with self._lock" not in text:
+    def reached(self, code: CodeType, line: int, *, entered: bool) -> None:
+        """Hear what is about to be executed."""
+        # Leaving a block is no statement: signals are looked at after calls, and the lock's own
+        # is in C.
+        if "with self._lock" not in linecache.getline(code.co_filename, line):
             self._left -= 1
             if self._left == 0:
                 self.came = True
                 raise KeyboardInterrupt
-        return self._on_line
 
 
 # ── order and size ────────────────────────────────────────────────────────────────────────
