@@ -245,8 +245,10 @@ class _PeerOutlet:
         try:
             self._all.emit_all(_tagged(self._path, self._rest))
         finally:
-            late, self._late, self._rest = self._late, (), _NO_MORE
-            each(self.emit, late)
+            self._rest = _NO_MORE
+            if self._late:
+                late, self._late = self._late, ()
+                each(self.emit, late)
 
 
 def _tagged(path: str, values: Iterable[Any]) -> Iterable[TaggedData]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rxplus._core.losses import LossReason
@@ -170,9 +170,8 @@ class FanOut:
         """Hand one batch to the members; come back for the rest in turns with other work."""
         self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
         if not self._clogged:
-            for parcels in _by_path(self.mailbox.take(_BATCH)):
-                for target, group in groupby(parcels, key=_target):
-                    self._send(target, list(group))
+            for target, parcels in _by_target(self.mailbox.take(_BATCH)):
+                self._send(target, parcels)
             if self._queued:
                 self._pump()
         if not len(self.mailbox):
@@ -181,16 +180,13 @@ class FanOut:
             self._scheduled = True
             self._hub.lease.loop.call_soon(self._resume)
 
-    def _send(self, target: str | Member, group: list[Parcel[Outgoing]]) -> None:
-        members = self.members_at(target)
-        if all(member.stored is not None for member in members):
-            # Nobody is there, or was when it was sent: who came later may have had later ones.
-            missed = sum(not outgoing.kept for outgoing, _ in group)
-            self._lost(_name_of(target), missed, LossReason.NO_PEER)
-            return
-        parcels = [(outgoing.payload, size) for outgoing, size in group]
-        ready = []
-        for member in members:
+    def _send(self, target: str | Member, outgoing: list[Parcel[Outgoing]]) -> None:
+        parcels = [(one.payload, size) for one, size in outgoing]
+        ready, anybody = [], False
+        for member in self.members_at(target):
+            if member.stored is not None:
+                continue
+            anybody = True
             if member.session.clear:
                 ready.append(member.connection)
             else:
@@ -200,6 +196,10 @@ class FanOut:
             stats = self._hub.stats
             stats.messages_out += len(ready) * len(parcels)
             stats.bytes_out += len(ready) * sum(map(parcel_size, parcels))
+        elif not anybody:
+            # Nobody is there, or was when it was sent: who came later may have had later ones.
+            missed = sum(not one.kept for one, _ in outgoing)
+            self._lost(_name_of(target), missed, LossReason.NO_PEER)
 
     def members_at(self, target: str | Member) -> Collection[Member]:
         """Return whom a message is for."""
@@ -210,8 +210,6 @@ class FanOut:
 
     def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
         """Let messages wait for a peer that cannot take them now."""
-        if member.stored is not None:
-            return
         for payload, size in parcels:
             try:
                 verdict = member.outbox.put(payload, size)
@@ -260,19 +258,22 @@ def _intake(buffer: Buffer) -> Buffer:
     return replace(buffer, overflow=Overflow.block())
 
 
-def _by_path(parcels: list[Parcel[Outgoing]]) -> Collection[list[Parcel[Outgoing]]]:
-    """Sort messages by the path they are for, so that each path's are sent together.
+def _by_target(
+    parcels: list[Parcel[Outgoing]],
+) -> Iterator[tuple[str | Member, list[Parcel[Outgoing]]]]:
+    """Sort messages by the path they are for, and join those for the same peers, in order.
 
     No peer is on two paths, so none can tell.
     """
-    paths: dict[str, list[Parcel[Outgoing]]] = {}
+    paths: dict[str, list[tuple[str | Member, list[Parcel[Outgoing]]]]] = {}
     for parcel in parcels:
-        paths.setdefault(_name_of(parcel[0].target), []).append(parcel)
-    return paths.values()
-
-
-def _target(parcel: Parcel[Outgoing]) -> str | Member:
-    return parcel[0].target
+        target = parcel[0].target
+        runs = paths.setdefault(_name_of(target), [])
+        if runs and runs[-1][0] == target:
+            runs[-1][1].append(parcel)
+        else:
+            runs.append((target, [parcel]))
+    return chain.from_iterable(paths.values())
 
 
 def _name_of(target: str | Member) -> str:

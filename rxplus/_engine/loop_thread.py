@@ -240,7 +240,7 @@ class _LoopThread:
         return threading.get_ident() == self._ident
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> bool:
-        if self.in_loop():
+        if threading.get_ident() == self._ident:
             if self._accepting:
                 self.loop.call_soon(callback, *args)
             return self._accepting

@@ -115,15 +115,12 @@ class Stream(Observable[T]):
         if self._early is not None:
             self._keep(values)
         elif self._observers:  # most peers' own streams have none
-            self._give(values)
-
-    def _give(self, values: Iterable[T]) -> None:
-        arriving = iter(values)
-        halts: list[BaseException] = []
-        while self._give_to(self._observers, arriving, halts):
-            pass
-        if halts:
-            raise halts[0]
+            arriving = iter(values)
+            halts: list[BaseException] = []
+            while self._give_to(self._observers, arriving, halts):
+                pass
+            if halts:
+                raise halts[0]
 
     def _give_to(
         self,

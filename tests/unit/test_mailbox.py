@@ -403,6 +403,16 @@ def test_mailbox_keeps_order_and_counts() -> None:
     assert (len(office.box), office.box.bytes) == (1, 10)
 
 
+def test_mailbox_gives_no_more_at_once_than_asked_for() -> None:
+    """Neither of what came the short way: it is the caller who knows what others can wait for."""
+    office, _ = manual(**ROOMY)
+    office.fill("a")
+    office.take()
+    office.fill("bcdef")
+    assert [office.box.take(most) for most in (20, 0)] == [[("b", 10), ("c", 10)], [("d", 10)]]
+    assert office.take() == "ef"
+
+
 def test_mailbox_restore_puts_back_in_front() -> None:
     """What a broken connection did not take is the next to go."""
     office, _ = manual(max_messages=9)

@@ -58,7 +58,7 @@ class _PicowsWire(Wire):
 
     _gate: _Gate
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         super().data_received(data)
         if not self._gate.gate_is_open and len(self._gate.reader.buffer) > MAX_EARLY:
             self.transport.pause_reading()

@@ -58,7 +58,7 @@ class BufferedReads(Outpost, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._wire.take_read(self._buffer[:nbytes])
+        self._wire.data_received(self._buffer[:nbytes])
 
 
 def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:

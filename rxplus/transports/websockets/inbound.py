@@ -65,12 +65,6 @@ class Inbound(LibraryConnection):
     def deliver(self, messages: Sequence[Payload]) -> None:
         """Take messages that have arrived. What is built on this says how."""
 
-    def take_read(self, read: memoryview) -> None:
-        """Take what has been read, before its buffer is used again."""
-        # Within a large frame this copy would be one too many.
-        within = self._large.missing if self._large is not None else self._owed
-        self.data_received(cast("bytes", read) if within >= len(read) else bytes(read))
-
     def forget_partial(self) -> None:
         """Let go of what has come of a frame, whose rest means nothing any more."""
         if self._large is not None:
@@ -78,18 +72,27 @@ class Inbound(LibraryConnection):
             self._large = None
         self._rest = b""
 
-    def data_received(self, data: bytes) -> None:
-        at = 0
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Take what has arrived, before a buffer that it is a view of is used again."""
         if self._large is not None:
-            at = self._go_on(self._large, data)
-        elif self._rest:
-            data, self._rest = self._rest + data, b""
-        while at < len(data):
+            data = data[self._go_on(self._large, data) :]
+        elif self._owed:
+            data = data[self._pass_on(data, 0, self._owed) :]
+        if not data:
+            return
+        # This makes bytes of a view. Within a large frame the copy would be one too many.
+        data, self._rest = self._rest + data, b""
+        at, size = 0, len(data)
+        while at < size:
             if self.protocol.state is OPEN and (self._in_step or self._comes_in_step()):
                 at = self._read(data, at)
             else:
-                super().data_received(data[at:])  # of all bytes it makes no copy
+                self.have_library_read(data[at:])  # of all bytes it makes no copy
                 return
+
+    def have_library_read(self, data: bytes | memoryview) -> None:
+        """Give bytes to the library."""
+        super().data_received(cast("bytes", data))
 
     def _comes_in_step(self) -> bool:
         """Tell whether the library's parser is between two frames."""
@@ -103,8 +106,6 @@ class Inbound(LibraryConnection):
 
     def _read(self, data: bytes, at: int) -> int:
         """Read messages, or one other frame; return how far."""
-        if self._owed:
-            return self._pass_on(data, at, at + self._owed)
         protocol = self.protocol
         most = protocol.max_message_size
         limit = sys.maxsize if most is None else most
@@ -129,7 +130,7 @@ class Inbound(LibraryConnection):
                 return len(data)
         return self._pass_on(data, at, end)
 
-    def _go_on(self, large: LargeMessage, data: bytes) -> int:
+    def _go_on(self, large: LargeMessage, data: bytes | memoryview) -> int:
         """Take more of a large message; return how far."""
         there = min(large.missing, len(data))
         large.add(data[:there])
@@ -142,15 +143,15 @@ class Inbound(LibraryConnection):
         try:
             message = large.message()
         except UnicodeDecodeError:
-            super().data_received(large.frame())  # so that it fails as all others do
+            self.have_library_read(large.frame())  # so that it fails as all others do
             return
         finally:
             large.let_go()
         self.deliver((message,))
 
-    def _pass_on(self, data: bytes, at: int, end: int) -> int:
+    def _pass_on(self, data: bytes | memoryview, at: int, end: int) -> int:
         """Give a frame to the library, or as much as is there; return how far."""
         there = min(end, len(data))
         self._owed = end - there
-        super().data_received(data[at:there])
+        self.have_library_read(data[at:there])
         return there

@@ -46,7 +46,7 @@ class LargeMessage:
         self.missing = size
         """Bytes that are still to come."""
 
-    def add(self, part: bytes) -> None:
+    def add(self, part: bytes | memoryview) -> None:
         """Take what comes next of it, and nothing beyond it. Makes a copy."""
         if self._lent is None:
             self._arrived += part

@@ -268,8 +268,8 @@ class Wire(Keepalive):
         if self._info is not None:
             self.loop.call_soon(self._drain)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def have_library_read(self, data: bytes | memoryview) -> None:
+        super().have_library_read(data)
         if self.protocol.state is CLOSING:
             self._limit_closing()
 
