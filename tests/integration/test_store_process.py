@@ -80,6 +80,7 @@ def kill_after(lines: int, code: str, *args: object) -> list[str]:
     return [line.decode() for line in read.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.parametrize(("size", "threads"), [(64, 1), (64, 4), (16_384, 1), (16_384, 4)])
 def test_kill_keeps_everything_that_was_appended(
