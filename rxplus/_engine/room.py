@@ -69,6 +69,7 @@ class Room:
             )
         timeout = self._overflow.timeout
         deadline = None if timeout is None else self._now() + timeout
+        # Ctrl-C just before or after "try" would leave one too many for good: a needless set().
         with self._lock:
             self.awaited += 1
         try:

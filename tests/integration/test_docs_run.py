@@ -37,7 +37,6 @@ def command_for(script: str) -> list[str]:
     return ["-m", "pytest", "-q", "-s", "-p", "no:asyncio", "-p", "no:cacheprovider", "-W", "error"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if script_of(page).strip()], ids=lambda page: page.name
 )

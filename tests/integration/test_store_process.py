@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,13 @@ def kill_after(lines: int, code: str, *args: object) -> list[str]:
     return [line.decode() for line in read.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("synchronous", ["normal", "full"])
-@pytest.mark.parametrize(("size", "threads"), [(64, 1), (64, 4), (16_384, 1), (16_384, 4)])
+@pytest.mark.parametrize(
+    ("synchronous", "size", "threads"),
+    [
+        pytest.param(*case, marks=pytest.mark.once if number else ())
+        for number, case in enumerate(product(("normal", "full"), (64, 16_384), (4, 1)))
+    ],
+)
 def test_kill_keeps_everything_that_was_appended(
     tmp_path: Path, size: int, threads: int, synchronous: str
 ) -> None:

@@ -33,14 +33,16 @@ MASK = b"\x37\xfa\x21\x3d"
 """Of all masked frames: RFC 6455's own example."""
 
 
-def frame(opcode: Opcode, data: bytes, *, mask: bool = True, fin: bool = True) -> bytes:
+def frame(
+    opcode: Opcode, data: bytes, *, mask: bool = True, fin: bool = True, key: bytes = MASK
+) -> bytes:
     """Return a frame."""
     bare = Frame(opcode, data, fin).serialize(mask=False)
     if not mask:
         return bare
     head = bytearray(bare[: len(bare) - len(data)])
     head[1] |= 0x80
-    return bytes(head) + MASK + apply_mask(data, MASK)
+    return bytes(head) + key + apply_mask(data, key)
 
 
 def text(words: str, *, mask: bool = True, fin: bool = True) -> bytes:
@@ -339,13 +341,16 @@ def test_inbound_reads_a_large_message_wherever_it_is_cut(mask: bool) -> None:
         assert messages == ["before", bytes(LIMIT), "after"]
 
 
+@pytest.mark.parametrize("key", [MASK, b"\x80\x80\x80\x80", b"\x81\x80\x81\x80"])
 @pytest.mark.parametrize("place", range(1, 7))
-def test_inbound_waits_for_a_head_that_is_longer_than_messages_may_be(place: int) -> None:
-    """The limit is on messages, not on what comes with them."""
+def test_inbound_waits_for_a_head_that_is_longer_than_messages_may_be(
+    place: int, key: bytes
+) -> None:
+    """The limit is on messages, not on what comes with them, even if a mask looks like a head."""
 
     async def check() -> None:
         wire, recorder = await opened(max_size=1)
-        data = binary(1)
+        data = frame(Opcode.BINARY, bytes(1), key=key)
         for piece in (data[:place], data[place:], data):
             read_by(wire, piece)
         assert recorder.messages == [bytes(1)] * 2
@@ -549,6 +554,26 @@ def test_inbound_does_not_keep_a_message_that_is_too_large(size: int) -> None:
         wire.connection_made(transport)
         wire.data_received(text("first") + binary(size)[:20])
         assert transport.written[0][2:4] == (1009).to_bytes(2, "big")
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_inbound_has_read_all_before_its_buffer_is_used_again() -> None:
+    """Whoever is told of the end of a large message may have other things read to it."""
+
+    class Reusing(Recorder):
+        def on_message(self, message: Payload) -> None:
+            super().on_message(message)
+            reads = memory_of(asyncio.get_running_loop()).reads
+            reads[:] = bytes(len(reads))
+
+    async def check() -> None:
+        wire, recorder = await opened(recorder=Reusing())
+        data = binary(LIMIT)
+        read_by(wire, data[:-5])
+        read_by(wire, data[-5:] + text("one") + text("two"))
+        assert recorder.messages == [bytes(LIMIT), "one", "two"]
         wire.connection_lost(None)
 
     asyncio.run(check())

@@ -26,6 +26,10 @@ Of what is larger each piece is dealt with as it comes: putting pieces together 
 would cost more.
 """
 
+MOST_HEAD = 14
+"""Bytes of the longest head that a frame can have. One that is not there in full is always kept:
+without it nobody knows where the frame ends."""
+
 _BETWEEN_FRAMES = StreamReader.at_eof.__code__
 """What the library's parser waits in when it has read one frame and nothing of the next."""
 
@@ -74,14 +78,18 @@ class Inbound(LibraryConnection):
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Take what has arrived, before a buffer that it is a view of is used again."""
-        if self._large is not None:
-            data = data[self._go_on(self._large, data) :]
-        elif self._owed:
-            data = data[self._pass_on(data, 0, self._owed) :]
+        within = self._owed if self._large is None else self._large.missing
+        if within:
+            # Of what is within a large frame a copy would be one too many. What comes after it is
+            # copied first: who is told of the frame may have something read to the same buffer.
+            part, data = data[:within], bytes(data[within:])
+            if self._large is None:
+                self._pass_on(part, 0, within)
+            else:
+                self._go_on(self._large, part)
         if not data:
             return
-        # This makes bytes of a view. Within a large frame the copy would be one too many.
-        data, self._rest = self._rest + data, b""
+        data, self._rest = self._rest + data, b""  # makes bytes of a view
         at, size = 0, len(data)
         while at < size:
             if self.protocol.state is OPEN and (self._in_step or self._comes_in_step()):
@@ -115,7 +123,7 @@ class Inbound(LibraryConnection):
                 self.deliver(messages)
                 return end
         end = frame_end(data, at)
-        if end > len(data) and end - at <= min(MOST_KEPT, limit):
+        if end > len(data) and end - at <= max(MOST_HEAD, min(MOST_KEPT, limit)):
             self._rest = data[at:]
             return len(data)
         if end > len(data) and protocol.current_size is None:
@@ -130,14 +138,12 @@ class Inbound(LibraryConnection):
                 return len(data)
         return self._pass_on(data, at, end)
 
-    def _go_on(self, large: LargeMessage, data: bytes | memoryview) -> int:
-        """Take more of a large message; return how far."""
-        there = min(large.missing, len(data))
-        large.add(data[:there])
+    def _go_on(self, large: LargeMessage, part: bytes | memoryview) -> None:
+        """Take more of a large message, and nothing beyond it."""
+        large.add(part)
         if not large.missing:
             self._large = None
             self._finish(large)
-        return there
 
     def _finish(self, large: LargeMessage) -> None:
         try:

@@ -22,7 +22,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.reads = memoryview(bytearray(MOST_READ))
-        """Where all connections read to: what is read is copied at once."""
+        """Where all connections read to: what is read is put elsewhere at once."""
         self._free: list[memoryview] = []
         self._made = 0
 
