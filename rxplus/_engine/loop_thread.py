@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rxplus._engine.outside import outside_of
+
 if TYPE_CHECKING:
     from rxplus.runtime import BeginExit, Event, Lease, Lock, Runtime
 
@@ -203,6 +205,7 @@ class _LoopThread:
         "_ended",
         "_gate",
         "_ident",
+        "_outside",
         "_stopping",
         "_thread",
         "leases",
@@ -213,6 +216,11 @@ class _LoopThread:
         # The loop is made here, not on the thread, so that a failure reaches the caller.
         try:
             self.loop = loop_factory()
+            try:
+                self._outside = outside_of(self.loop)
+            except BaseException:
+                self.loop.close()
+                raise
         except OSError as exc:
             raise RuntimeError("cannot make an event loop") from exc
         self.loop.set_exception_handler(_report)
@@ -230,7 +238,7 @@ class _LoopThread:
         try:
             self._thread.start()
         except BaseException:
-            self.loop.close()
+            self._close()
             raise
 
     def is_alive(self) -> bool:
@@ -242,11 +250,13 @@ class _LoopThread:
     def call_soon(self, callback: Callable[..., object], *args: object) -> bool:
         if threading.get_ident() == self._ident:
             if self._accepting:
-                self.loop.call_soon(callback, *args)
+                # After those of other threads that came before.
+                taker = self._outside if self._outside.waiting else self.loop
+                taker.call_soon(callback, *args)
             return self._accepting
         with self._gate:
             if self._accepting:
-                self.loop.call_soon_threadsafe(callback, *args)
+                self._outside.call_soon(callback, *args)
             return self._accepting
 
     def stop(self) -> None:
@@ -273,9 +283,13 @@ class _LoopThread:
             self._finish_calls()
         finally:
             self._accepting = False
-            self.loop.close()
+            self._close()
             self._ident = None
             self._ended.set()
+
+    def _close(self) -> None:
+        self._outside.close()
+        self.loop.close()
 
     def _serve(self) -> None:
         """Run the loop. A callback may not end it for all who hold it."""

@@ -15,6 +15,8 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ import uvloop
 from rxplus._engine import loop_thread
 from rxplus._engine.loop_thread import ThreadRuntime
 from rxplus.runtime import Lease
+
+OPEN_FILES = Path("/proc/self/fd")
 
 LIMIT = 20.0
 """Seconds after which a wait fails the test."""
@@ -245,6 +249,40 @@ def test_calls_from_the_loop_thread_queue_up_with_others(runtime: ThreadRuntime)
     assert seen == ["outer", "inner"]
 
 
+def test_calls_from_the_loop_thread_come_after_earlier_ones_of_others(
+    runtime: ThreadRuntime,
+) -> None:
+    """Who calls on the loop thread may know that another thread has called before."""
+    lease = runtime.acquire()
+    seen: list[str] = []
+    busy, called, made = threading.Event(), threading.Event(), threading.Event()
+
+    def outer() -> None:
+        busy.set()
+        called.wait(LIMIT)
+        lease.call_soon(seen.append, "second")
+        lease.call_soon(made.set)
+
+    lease.call_soon(outer)
+    assert busy.wait(LIMIT)
+    lease.call_soon(seen.append, "first")
+    called.set()
+    assert made.wait(LIMIT)
+    end(lease)
+    assert seen == ["first", "second"]
+
+
+def test_calls_have_the_context_of_who_calls(runtime: ThreadRuntime) -> None:
+    """Context variables are as they were at the call, as with any asyncio callback."""
+    variable: ContextVar[str] = ContextVar("variable")
+    lease = runtime.acquire()
+    variable.set("the caller's")
+    assert on_loop(lease, variable.get) == "the caller's"
+    assert on_loop(lease, lambda: variable.set("the callback's")) is not None
+    assert on_loop(lease, variable.get) == "the caller's"
+    end(lease)
+
+
 def test_call_after_release_is_refused(runtime: ThreadRuntime) -> None:
     """A lease that was given up takes no calls, whether the loop lives on or not."""
     first, second = runtime.acquire(), runtime.acquire()
@@ -458,7 +496,14 @@ def test_a_callback_cannot_stop_the_loop_for_others(
 ) -> None:
     """Neither sys.exit() nor loop.stop() in a callback ends the thread; the first is logged."""
     lease = runtime.acquire()
+    busy, called, made = threading.Event(), threading.Event(), threading.Event()
+    lease.call_soon(busy.set)
+    lease.call_soon(called.wait, LIMIT)
+    assert busy.wait(LIMIT)
     lease.call_soon(sys.exit, 1)
+    lease.call_soon(made.set)
+    called.set()
+    assert made.wait(LIMIT)  # though it was handed over together with what came before it
     lease.call_soon(lease.loop.stop)
     assert on_loop(lease, lambda: "alive") == "alive"
     end(lease)
@@ -525,6 +570,29 @@ def test_no_loop_to_be_had() -> None:
         runtime.acquire()
     assert isinstance(caught.value.__cause__, OSError)
     end(runtime.acquire())
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this machine has no eventfd")
+def test_no_file_descriptor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that cannot be called from outside is a RuntimeError too, and is closed."""
+    loop = asyncio.SelectorEventLoop()
+    runtime = ThreadRuntime(loop_factory=lambda: loop)
+
+    def fail(*_: int) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(os, "eventfd", fail)
+    with pytest.raises(RuntimeError):
+        runtime.acquire()
+    assert loop.is_closed()
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this machine has no /proc")
+def test_thread_leaves_no_file_descriptor(runtime: ThreadRuntime) -> None:
+    """What a loop was called by is closed with it."""
+    before = [file.name for file in OPEN_FILES.iterdir()]
+    end(runtime.acquire())
+    assert [file.name for file in OPEN_FILES.iterdir()] == before
 
 
 def test_loop_is_uvloops_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
