@@ -237,8 +237,11 @@ class _LoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             self._thread.start()
-        except BaseException:
+        except Exception:
             self._close()
+            raise
+        except BaseException:
+            self.stop()  # Ctrl-C: it may have started
             raise
 
     def is_alive(self) -> bool:
@@ -282,10 +285,13 @@ class _LoopThread:
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self._finish_calls()
         finally:
-            self._accepting = False
-            self._close()
-            self._ident = None
-            self._ended.set()
+            with self._gate:
+                self._accepting = False
+            try:
+                self._close()
+            finally:
+                self._ident = None
+                self._ended.set()
 
     def _close(self) -> None:
         self._outside.close()

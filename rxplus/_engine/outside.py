@@ -24,7 +24,7 @@ class Outside(Protocol):
         """Have ``callback(*args)`` called on the loop, in order of the calls. Any thread."""
 
     def close(self) -> None:
-        """Let go of the loop, before that is closed."""
+        """Let go of the loop, before that is closed. Twice is harmless."""
 
 
 class _Threadsafe:
@@ -49,35 +49,59 @@ class _Eventfd:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.waiting: deque[tuple[Context, Callable[..., object], tuple[Any, ...]]] = deque()
+        # It counts the calls that wait.
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        loop.add_reader(self._fd, self._make_calls)
+        try:
+            loop.add_reader(self._fd, self._make_calls)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def call_soon(self, callback: Callable[..., object], /, *args: Any) -> None:
-        self.waiting.append((copy_context(), callback, args))
-        os.eventfd_write(self._fd, 1)
+        call = (copy_context(), callback, args)
+        try:
+            self.waiting.append(call)
+        finally:  # Ctrl-C may come between the two
+            os.eventfd_write(self._fd, 1)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd != -1:
+            self._loop.remove_reader(fd)
+            os.close(fd)
 
     def _make_calls(self) -> None:
-        """Make the calls that wait, each as the loop would."""
-        os.eventfd_read(self._fd)
-        for _ in range(len(self.waiting)):
-            self._make_one(*self.waiting.popleft())
+        """Make the calls that waited when the loop woke up, and none that came since.
 
-    def _make_one(
+        Those have the loop wake up again. To make them now would leave it waking up for nothing,
+        and what it then hands over before it finds that out would come after later calls.
+        """
+        try:
+            left = os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return  # the loop noticed twice, having been interrupted in between
+        try:
+            while left:
+                left -= 1
+                self._make(*self.waiting.popleft())
+        except BaseException:
+            if left:
+                os.eventfd_write(self._fd, left)
+            raise
+
+    def _make(
         self, context: Context, callback: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
         # Apart: a traceback that somebody keeps refers to what is here, and to no other call.
         try:
             context.run(callback, *args)
         except (SystemExit, KeyboardInterrupt):
-            os.eventfd_write(self._fd, 1)  # for the calls after it
             raise
         except BaseException as exc:  # noqa: BLE001 - asyncio leaves nothing else through
-            problem = {"message": f"Exception in callback {callback!r}", "exception": exc}
-            self._loop.call_exception_handler(problem)
+            # Not its repr, which may be the user's code.
+            name = getattr(callback, "__qualname__", type(callback).__qualname__)
+            problem = f"Exception in callback {name}()"
+            self._loop.call_exception_handler({"message": problem, "exception": exc})
 
 
 def outside_of(loop: asyncio.AbstractEventLoop) -> Outside:
@@ -86,6 +110,7 @@ def outside_of(loop: asyncio.AbstractEventLoop) -> Outside:
     Raises:
         OSError: there are no more file descriptors.
     """
-    if hasattr(os, "eventfd") and isinstance(loop, asyncio.SelectorEventLoop):
+    # Not for a subclass, which may have its own way to be called.
+    if hasattr(os, "eventfd") and type(loop) is asyncio.SelectorEventLoop:
         return _Eventfd(loop)
     return _Threadsafe(loop)

@@ -24,6 +24,7 @@ import uvloop
 
 from rxplus._engine import loop_thread
 from rxplus._engine.loop_thread import ThreadRuntime
+from rxplus._engine.outside import outside_of
 from rxplus.runtime import Lease
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -270,6 +271,58 @@ def test_calls_from_the_loop_thread_come_after_earlier_ones_of_others(
     assert made.wait(LIMIT)
     end(lease)
     assert seen == ["first", "second"]
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this machine has no eventfd")
+def test_calls_that_come_once_the_loop_has_woken_up_wait_for_its_next_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Made at once, they would leave it waking up for nothing, and with that mix up an order."""
+    loop = asyncio.SelectorEventLoop()
+    outside = outside_of(loop)
+    read, seen, late = os.eventfd_read, list[str](), ["late"]
+
+    def read_and_be_called(fd: int) -> int:
+        count = read(fd)
+        if late:
+            outside.call_soon(seen.append, late.pop())
+        return count
+
+    monkeypatch.setattr(os, "eventfd_read", read_and_be_called)
+    outside.call_soon(seen.append, "early")
+    turns: list[list[str]] = []
+    for _ in range(2):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        turns.append(seen.copy())
+    assert turns == [["early"], ["early", "late"]]
+    outside.close()
+    outside.close()
+    loop.close()
+
+
+def test_loop_that_is_interrupted_loses_no_call(
+    runtime: ThreadRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A turn that ends before calls of other threads are made leaves them to the next."""
+    lease = runtime.acquire()
+    busy, called, made = threading.Event(), threading.Event(), threading.Event()
+
+    def leave() -> None:
+        busy.set()
+        called.wait(LIMIT)
+        lease.loop.call_soon(sys.exit, 1)
+
+    lease.call_soon(leave)
+    assert busy.wait(LIMIT)
+    for _ in range(3):
+        lease.call_soon(int)
+    lease.call_soon(made.set)
+    called.set()
+    assert made.wait(LIMIT)
+    assert on_loop(lease, lambda: "alive") == "alive"
+    end(lease)
+    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [SystemExit]
 
 
 def test_calls_have_the_context_of_who_calls(runtime: ThreadRuntime) -> None:
@@ -587,9 +640,48 @@ def test_no_file_descriptor_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loop.is_closed()
 
 
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this machine has no eventfd")
+def test_loop_that_refuses_to_be_called_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A selector may be full, or not take what wakes it."""
+    gc.collect()
+    before = len(list(OPEN_FILES.iterdir()))
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", fail)
+    with pytest.raises(RuntimeError):
+        ThreadRuntime(loop_factory=asyncio.SelectorEventLoop).acquire()
+    assert len(list(OPEN_FILES.iterdir())) == before
+
+
+def test_thread_ends_when_its_start_was_interrupted(
+    runtime: ThreadRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the caller waits for the thread to start: it is there by then."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runtime.acquire()
+    started[0].join(LIMIT)
+    assert not started[0].is_alive()
+    end(runtime.acquire())
+
+
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this machine has no /proc")
 def test_thread_leaves_no_file_descriptor(runtime: ThreadRuntime) -> None:
     """What a loop was called by is closed with it."""
+    gc.collect()  # or files of other tests may go meanwhile
     before = [file.name for file in OPEN_FILES.iterdir()]
     end(runtime.acquire())
     assert [file.name for file in OPEN_FILES.iterdir()] == before
