@@ -85,8 +85,7 @@ class _Eventfd:
                 left -= 1
                 self._make(*self.waiting.popleft())
         except BaseException:
-            if left:
-                os.eventfd_write(self._fd, left)
+            os.eventfd_write(self._fd, left)  # of nothing it wakes up nobody
             raise
 
     def _make(
