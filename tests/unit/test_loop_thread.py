@@ -301,6 +301,25 @@ def test_calls_that_come_once_the_loop_has_woken_up_wait_for_its_next_turn(
     loop.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this machine has no eventfd")
+def test_turn_that_was_interrupted_is_noticed_twice_and_harmless() -> None:
+    """The loop has found that there are calls, and finds it again when it goes on."""
+    loop = asyncio.SelectorEventLoop()
+    problems: list[Any] = []
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    outside, seen = outside_of(loop), list[str]()
+    loop.call_soon(sys.exit, 1)
+    outside.call_soon(seen.append, "made")
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    assert seen == []
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert (seen, problems) == (["made"], [])
+    outside.close()
+    loop.close()
+
+
 def test_loop_that_is_interrupted_loses_no_call(
     runtime: ThreadRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
