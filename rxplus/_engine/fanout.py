@@ -181,12 +181,15 @@ class FanOut:
             self._hub.lease.loop.call_soon(self._resume)
 
     def _send(self, target: str | Member, outgoing: list[Parcel[Outgoing]]) -> None:
+        members = [member for member in self.members_at(target) if member.stored is None]
+        if not members:
+            # Nobody is there, or was when it was sent: who came later may have had later ones.
+            missed = sum(not one.kept for one, _ in outgoing)
+            self._lost(_name_of(target), missed, LossReason.NO_PEER)
+            return
         parcels = [(one.payload, size) for one, size in outgoing]
-        ready, anybody = [], False
-        for member in self.members_at(target):
-            if member.stored is not None:
-                continue
-            anybody = True
+        ready = []
+        for member in members:
             if member.session.clear:
                 ready.append(member.connection)
             else:
@@ -196,10 +199,6 @@ class FanOut:
             stats = self._hub.stats
             stats.messages_out += len(ready) * len(parcels)
             stats.bytes_out += len(ready) * sum(map(parcel_size, parcels))
-        elif not anybody:
-            # Nobody is there, or was when it was sent: who came later may have had later ones.
-            missed = sum(not one.kept for one, _ in outgoing)
-            self._lost(_name_of(target), missed, LossReason.NO_PEER)
 
     def members_at(self, target: str | Member) -> Collection[Member]:
         """Return whom a message is for."""

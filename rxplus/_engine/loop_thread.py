@@ -251,7 +251,7 @@ class _LoopThread:
         return threading.get_ident() == self._ident
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> bool:
-        if threading.get_ident() == self._ident:
+        if self.in_loop():
             if self._accepting:
                 # After those of other threads that came before.
                 taker = self._outside if self._outside.waiting else self.loop
