@@ -5,14 +5,16 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from websockets.asyncio.server import ServerConnection
 from websockets.sync.server import ServerConnection as SyncServerConnection
 
 from benchmarks.clock import latency
+from benchmarks.cores import CAN_CHOOSE, on_one
 from benchmarks.loops import run
 from benchmarks.model import MANY_ROUNDS, Benchmark, Config, Contender, Figures, Goal
 from benchmarks.sides import blocking, ours, plain, raw
@@ -21,6 +23,8 @@ from benchmarks.tally import make_message
 __all__ = ["BENCHMARKS"]
 
 TRIPS = 2_000
+
+_Trip: TypeAlias = Callable[[bytes], bytes]
 
 
 async def _echo(connection: ServerConnection) -> None:
@@ -97,11 +101,11 @@ def _websocket_client(config: Config) -> Figures:
         return _timed(config.count(TRIPS, least=2), message, trip)
 
 
-def _raw(config: Config) -> Figures:
+def _raw(side: Callable[[Config], AbstractContextManager[_Trip]], config: Config) -> Figures:
     # As long as the frames of the others.
     message = bytes(64 + 6)
-    with raw.echoing(config) as echo:
-        return _timed(config.count(TRIPS, least=2), message, partial(echo, message))
+    with side(config) as trip:
+        return _timed(config.count(TRIPS, least=2), message, partial(trip, message))
 
 
 def _fast(config: Config) -> Figures:
@@ -113,34 +117,44 @@ _SHARED = "rxplus, shared loop"
 _APART = "rxplus, two loops"
 _FAST = "rxplus[fast], shared loop"
 
-BENCHMARKS = (
-    Benchmark(
-        name="echo",
-        title="blocking round trip, 64 B text",
-        rounds=MANY_ROUNDS,
-        contenders=(
-            Contender("websockets", _plain),
-            Contender(_SHARED, partial(_ours, True)),
-            Contender(_APART, partial(_ours, False)),
-            Contender(_FAST, _fast),
-            Contender("websockets.sync", _sync),
-            Contender("websocket-client", _websocket_client),
-            Contender("asyncio alone, from another thread", _raw),
+_CONTENDERS = (
+    Contender("websockets", _plain),
+    Contender(_SHARED, partial(_ours, True)),
+    Contender(_APART, partial(_ours, False)),
+    Contender(_FAST, _fast),
+    Contender("websockets.sync", _sync),
+    Contender("websocket-client", _websocket_client),
+    Contender("asyncio alone, from another thread", partial(_raw, raw.echoing)),
+    Contender("waking up a loop's thread, and being woken up", partial(_raw, raw.waking)),
+)
+
+_AS_SCHEDULED = Benchmark(
+    name="echo",
+    title="blocking round trip, 64 B text",
+    rounds=MANY_ROUNDS,
+    contenders=_CONTENDERS,
+    goals=(
+        Goal(contender=_SHARED, figure="p50 us", limit=1.9, at_most=True),
+        Goal(contender=_APART, figure="p50 us", limit=2.6, at_most=True),
+        *(
+            Goal(
+                contender=name,
+                figure="p50 us",
+                limit=1.0,
+                at_most=True,
+                versus="websockets.sync",
+            )
+            for name in (_SHARED, _FAST)
         ),
-        goals=(
-            Goal(contender=_SHARED, figure="p50 us", limit=1.9, at_most=True),
-            Goal(contender=_APART, figure="p50 us", limit=2.6, at_most=True),
-            *(
-                Goal(
-                    contender=name,
-                    figure="p50 us",
-                    limit=1.0,
-                    at_most=True,
-                    versus="websockets.sync",
-                )
-                for name in (_SHARED, _FAST)
-            ),
-            Goal(contender=_SHARED, figure="p99 us", limit=2.0, at_most=True),
-        ),
+        Goal(contender=_SHARED, figure="p99 us", limit=2.0, at_most=True),
     ),
 )
+
+# What is left of a round trip when no core has to wake up from idle for it.
+_ON_ONE_CORE = Benchmark(
+    name="echo-one-core",
+    title="blocking round trip, 64 B text, all threads on one core",
+    contenders=tuple(Contender(one.name, on_one(one.run)) for one in _CONTENDERS),
+)
+
+BENCHMARKS = (_AS_SCHEDULED, *((_ON_ONE_CORE,) if CAN_CHOOSE else ()))

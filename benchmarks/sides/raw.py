@@ -1,6 +1,7 @@
 """asyncio with neither WebSocket nor library: a thread, a loop on another, and bytes between them.
 
 What a blocking caller cannot do better than, as long as a loop has a thread of its own.
+Each function gives another one, which does its work and waits until that is done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.loops import loop_factory
 from benchmarks.model import Config
 from benchmarks.sides.plain import HOST
 
-__all__ = ["echoing"]
+__all__ = ["echoing", "waking"]
 
 
 class _Taking(asyncio.Protocol):
@@ -37,8 +38,21 @@ class _Taking(asyncio.Protocol):
 
 
 @contextmanager
+def waking(config: Config) -> Iterator[Callable[[bytes], bytes]]:
+    """Have the loop thread give back what it is called with."""
+    answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def trip(data: bytes) -> bytes:
+        loop.call_soon_threadsafe(answers.put, data)
+        return answers.get()
+
+    with _loop_thread(config) as loop:
+        yield trip
+
+
+@contextmanager
 def echoing(config: Config) -> Iterator[Callable[[bytes], bytes]]:
-    """Serve, connect, and give the function that sends bytes and waits until they are back."""
+    """Serve, connect, and send bytes there and back."""
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     client = _Taking(lambda _, data: answers.put(data))
     peer = _Taking(lambda transport, data: transport.write(data))
@@ -59,13 +73,19 @@ def echoing(config: Config) -> Iterator[Callable[[bytes], bytes]]:
         loop.call_soon_threadsafe(client.transport.write, data)
         return answers.get()
 
+    with _loop_thread(config) as loop:
+        server = asyncio.run_coroutine_threadsafe(open_both(), loop).result()
+        yield trip
+        asyncio.run_coroutine_threadsafe(close_both(server), loop).result()
+
+
+@contextmanager
+def _loop_thread(config: Config) -> Iterator[asyncio.AbstractEventLoop]:
     loop = loop_factory(config)()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        server = asyncio.run_coroutine_threadsafe(open_both(), loop).result()
-        yield trip
-        asyncio.run_coroutine_threadsafe(close_both(server), loop).result()
+        yield loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
