@@ -10,7 +10,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rxplus._engine.outside import outside_of
@@ -269,6 +269,9 @@ class _LoopThread:
         self._stopping = True
         self.loop.stop()
 
+    def _is_stopped(self) -> bool:
+        return self._stopping
+
     def join(self, timeout: float | None) -> bool:
         if not self._ended.wait(timeout):
             return False
@@ -278,11 +281,10 @@ class _LoopThread:
     def _run(self) -> None:
         self._ident = threading.get_ident()
         try:
-            while not self._stopping:
-                self._serve()
-            self._cancel_tasks()
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self._serve(until=self._is_stopped)
+            self._complete(self._cancel_tasks())
+            self._complete(self.loop.shutdown_asyncgens())
+            self._complete(self.loop.shutdown_default_executor())
             self._finish_calls()
         finally:
             with self._gate:
@@ -297,29 +299,38 @@ class _LoopThread:
         self._outside.close()
         self.loop.close()
 
-    def _serve(self) -> None:
-        """Run the loop. A callback may not end it for all who hold it."""
-        try:
-            self.loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):
-            # asyncio lets these through; on this thread they can only come from a callback's
-            # own code. Anything else is the loop's own failure, and trying again would not help.
-            _logger.exception("a callback tried to end the loop thread")
+    def _serve(self, until: Callable[[], bool]) -> None:
+        """Run the loop. A callback may not end it for all who hold it, nor stop it early."""
+        while not until():
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio lets these through; on this thread they can only come from a callback's
+                # own code. Anything else is the loop's own failure, and trying again would not
+                # help.
+                _logger.exception("a callback tried to end the loop thread")
+
+    def _complete(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        task.add_done_callback(lambda _: self.loop.stop())
+        self._serve(until=task.done)
+        task.result()
 
     def _finish_calls(self) -> None:
         """Accept no further calls, make those accepted, and end what these began."""
         with self._gate:
             self._accepting = False
-        self.loop.call_soon(self.loop.stop)
-        self.loop.run_forever()
-        self._cancel_tasks()
+        self._stopping = False
+        self._outside.call_soon(self._stop)
+        self._serve(until=self._is_stopped)
+        self._complete(self._cancel_tasks())
 
-    def _cancel_tasks(self) -> None:
-        tasks = asyncio.all_tasks(self.loop)
+    async def _cancel_tasks(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks))
+            await asyncio.wait(tasks)
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -517,6 +517,53 @@ def test_tasks_begun_by_the_last_calls_are_cancelled_too(runtime: ThreadRuntime)
     assert [task.cancelled() for task in tasks] == [True]
 
 
+def test_exits_while_the_thread_ends_lose_no_call(
+    runtime: ThreadRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is accepted is called, though tasks and callbacks call sys.exit() to the end."""
+    lease = runtime.acquire()
+    thread = lease.thread  # type: ignore[attr-defined]  # past the lease's own refusal
+    accepted: list[int] = []
+    made: list[int] = []
+    steps: list[str] = []
+
+    def step(turn: int) -> None:
+        thread.call_soon(sys.exit, turn)
+        if thread.call_soon(made.append, turn):
+            accepted.append(turn)
+        thread.call_soon(step, turn + 1)
+
+    async def exit_when_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("cancelled")
+            sys.exit("a task")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            steps.append("closed")
+
+    async def begin() -> None:
+        keep.append(numbers())
+        await anext(keep[0])
+        keep.append(lease.loop.create_task(exit_when_cancelled()))
+
+    keep: list[Any] = []
+    asyncio.run_coroutine_threadsafe(begin(), lease.loop).result(LIMIT)
+    on_loop(lease, lambda: thread.call_soon(step, 0))
+    end(lease)
+    assert made == accepted != []
+    assert steps == ["cancelled", "closed"]
+    with pytest.raises(SystemExit):
+        keep[1].result()
+    assert {record.message for record in caplog.records} == {
+        "a callback tried to end the loop thread"
+    }
+
+
 def test_async_generators_and_executor_are_shut_down(runtime: ThreadRuntime) -> None:
     """Generators left half-way get their aclose(), and the executor's threads end."""
     lease = runtime.acquire()
