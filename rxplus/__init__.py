@@ -7,7 +7,7 @@ subscribe to receive, ``on_next`` to send. asyncio runs in a background thread.
 from rxplus._core.lifecycle import ConnectionState, ConnectionStatus
 from rxplus._core.losses import Loss, LossReason
 from rxplus._core.stats import Health
-from rxplus._engine.loop_thread import ThreadRuntime
+from rxplus._engine.thread_runtime import ThreadRuntime
 from rxplus.client import RxWSClient
 from rxplus.config import (
     TLS,

@@ -15,8 +15,8 @@ from rxplus._core.lifecycle import ConnectionStatus
 from rxplus._core.routing import route_of
 from rxplus._core.sizes import payload_size
 from rxplus._engine.hub import Hub
-from rxplus._engine.loop_thread import ThreadRuntime
 from rxplus._engine.supervisor import Supervisor
+from rxplus._engine.thread_runtime import ThreadRuntime
 from rxplus.component import Component
 from rxplus.config import TLS, ConnCfgLike, ConnConfig, Handshake
 from rxplus.datatypes import DatatypeLike, wsdt_factory

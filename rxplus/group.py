@@ -14,9 +14,9 @@ from rxplus._core.losses import LossReason
 from rxplus._core.routing import route_of
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
-from rxplus._engine.loop_thread import ThreadRuntime
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import Stream
+from rxplus._engine.thread_runtime import ThreadRuntime
 from rxplus.client import RxWSClient
 from rxplus.component import Component
 from rxplus.config import ConnCfgLike, ConnConfig

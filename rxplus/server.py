@@ -14,9 +14,9 @@ from rxplus._core.sizes import payload_size
 from rxplus._engine.acceptor import Acceptor
 from rxplus._engine.fanout import Member, Outgoing
 from rxplus._engine.hub import Hub
-from rxplus._engine.loop_thread import ThreadRuntime
 from rxplus._engine.session import Outlet
 from rxplus._engine.stream import Stream, each
+from rxplus._engine.thread_runtime import ThreadRuntime
 from rxplus.component import Component
 from rxplus.config import ConnCfgLike, ConnConfig
 from rxplus.datatypes import DatatypeLike, WSDatatype, wsdt_factory

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from rxplus._engine import loop_thread
-from rxplus._engine.loop_thread import ThreadRuntime
+from rxplus._engine.loop_thread import LoopThread
 from rxplus._engine.outside import outside_of
+from rxplus._engine.thread_runtime import ThreadRuntime
 from rxplus.runtime import Lease
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -186,13 +186,13 @@ def test_lease_released_in_the_middle_of_acquire(
 ) -> None:
     """A __del__ that runs inside acquire() and ends the loop does not hand out a dead one."""
     first = runtime.acquire()
-    is_alive = loop_thread._LoopThread.is_alive
+    is_alive = LoopThread.is_alive
 
-    def collecting(thread: loop_thread._LoopThread) -> bool:
+    def collecting(thread: LoopThread) -> bool:
         first.release()
         return is_alive(thread)
 
-    monkeypatch.setattr(loop_thread._LoopThread, "is_alive", collecting)
+    monkeypatch.setattr(LoopThread, "is_alive", collecting)
     second = runtime.acquire()
     assert second.loop is not first.loop
     assert on_loop(second, second.in_loop)
@@ -205,7 +205,7 @@ def test_thread_that_a_fork_left_behind(
     """A thread that is gone without having been stopped is replaced."""
     first = runtime.acquire()
     alive = iter([False])
-    monkeypatch.setattr(loop_thread._LoopThread, "is_alive", lambda _: next(alive, True))
+    monkeypatch.setattr(LoopThread, "is_alive", lambda _: next(alive, True))
     second = runtime.acquire()
     assert second.loop is not first.loop
     end(first, second)
@@ -850,7 +850,7 @@ def test_at_exit_is_called_while_the_loop_runs() -> None:
     """At exit the callback can still use the loop thread, and what it took back is not called."""
     result = run_python("""
         import threading
-        from rxplus._engine.loop_thread import ThreadRuntime
+        from rxplus._engine.thread_runtime import ThreadRuntime
 
         runtime = ThreadRuntime()
         lease = runtime.acquire()
@@ -877,7 +877,7 @@ def test_at_exit_is_called_while_the_loop_runs() -> None:
 def test_at_exit_begins_everything_before_it_waits() -> None:
     """Components shut down side by side, so that their deadlines do not add up."""
     result = run_python("""
-        from rxplus._engine.loop_thread import ThreadRuntime
+        from rxplus._engine.thread_runtime import ThreadRuntime
 
         def begin(name):
             print("begin", name)
@@ -893,7 +893,7 @@ def test_at_exit_begins_everything_before_it_waits() -> None:
 def test_exit_with_a_lease_held_is_quiet() -> None:
     """A program may end with the loop running, and prints nothing."""
     result = run_python("""
-        from rxplus._engine.loop_thread import ThreadRuntime
+        from rxplus._engine.thread_runtime import ThreadRuntime
 
         lease = ThreadRuntime().acquire()
         lease.call_soon(lambda: None)
@@ -907,7 +907,7 @@ def test_lease_in_a_forked_child() -> None:
     result = run_python("""
         import os, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: the point here
-        from rxplus._engine.loop_thread import ThreadRuntime
+        from rxplus._engine.thread_runtime import ThreadRuntime
 
         runtime = ThreadRuntime()
         lease = runtime.acquire()
@@ -929,7 +929,7 @@ def test_exit_of_a_forked_child_leaves_the_parents_to_the_parent() -> None:
     result = run_python("""
         import os, sys, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: the point here
-        from rxplus._engine.loop_thread import ThreadRuntime
+        from rxplus._engine.thread_runtime import ThreadRuntime
 
         runtime = ThreadRuntime()
         lease = runtime.acquire()

@@ -13,6 +13,7 @@ import pytest
 from world import Nowhere
 
 from rxplus import Retry, RxWSClient, ThreadRuntime
+from rxplus._engine import loop_thread, thread_runtime
 from rxplus_testing import Sim, explore
 from rxplus_testing._baton import Baton
 from rxplus_testing._baton_loop import BatonLoop, BatonSelector
@@ -106,10 +107,9 @@ def baton_of(sim: Sim) -> Baton:
 
 @pytest.fixture
 def enter(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sim], None]:
-    """Give a function that puts the loop thread's module into a simulation."""
+    """Give a function that puts the modules with threads into a simulation."""
 
     def put(sim: Sim) -> None:
-        module = "rxplus._engine.loop_thread"
         names = SimpleNamespace(
             RLock=lambda: RLock(sim),
             Lock=sim.runtime.lock,
@@ -117,9 +117,10 @@ def enter(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sim], None]:
             Thread=lambda **given: Thread(sim, **given),
             get_ident=threading.get_ident,
         )
-        monkeypatch.setattr(f"{module}.threading", names)
+        for module in (loop_thread, thread_runtime):
+            monkeypatch.setattr(module, "threading", names)
         monkeypatch.setattr(ThreadRuntime, "now", lambda self: sim.now)
-        monkeypatch.setattr(f"{module}._default_loop", lambda: Loop(sim))
+        monkeypatch.setattr(thread_runtime, "_default_loop", lambda: Loop(sim))
 
     return put
 
