@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -670,6 +671,71 @@ def test_failed_accept_is_no_error(
         end(lease)
     records = [record for record in caplog.records if record.name == "rxplus"]
     assert [record.levelno for record in records] == [logging.DEBUG]
+
+
+class Gate:
+    """A lock that tells when somebody waits for it."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._lock = threading.RLock()
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._tell("waits")
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["stops", "breaks"])
+def test_loop_is_not_closed_in_the_middle_of_a_call(
+    breaks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is about to wake the loop up does not write to a file that is another one by then."""
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    seen: queue.SimpleQueue[str] = queue.SimpleQueue()
+    calling, go_on = threading.Event(), threading.Event()
+    lease = ThreadRuntime(loop_factory=asyncio.SelectorEventLoop).acquire()
+    thread: LoopThread = lease.thread  # type: ignore[attr-defined]  # to be seen from inside
+    monkeypatch.setattr(thread, "_gate", Gate(seen.put))
+    close, hand_over = lease.loop.close, thread._outside.call_soon
+
+    def end_when_called() -> None:
+        assert calling.wait(LIMIT)
+        if breaks:
+            monkeypatch.setattr(lease.loop, "run_forever", fail)
+            lease.loop.stop()
+        else:
+            lease.release()
+
+    def fail() -> None:
+        raise OSError("the selector is closed")
+
+    def close_seen() -> None:
+        seen.put("closes")
+        close()
+
+    def hand_over_later(callback: Callable[..., object]) -> None:
+        if threading.current_thread() is caller:
+            calling.set()
+            assert go_on.wait(LIMIT)
+        hand_over(callback)
+
+    lease.call_soon(end_when_called)
+    monkeypatch.setattr(lease.loop, "close", close_seen)
+    monkeypatch.setattr(thread._outside, "call_soon", hand_over_later)
+    caller = threading.Thread(target=lease.call_soon, args=(int,))
+    caller.start()
+    first = seen.get(timeout=LIMIT)
+    go_on.set()
+    caller.join(LIMIT)
+    lease.release()
+    assert lease.join(LIMIT)
+    assert first == "waits"
+    assert [args.exc_type for args in told] == [OSError] * breaks
 
 
 # --- Failures to start ------------------------------------------------------------------------
