@@ -153,8 +153,6 @@ class FanOut:
         self._report(self.mailbox.clear(), LossReason.CLOSED)
 
     def _report(self, lost: list[Outgoing], reason: LossReason) -> None:
-        if not lost:
-            return  # nearly always
         for path, count in Counter(_name_of(outgoing.target) for outgoing in lost).items():
             self._lost(path, count, reason)
 
@@ -168,7 +166,9 @@ class FanOut:
 
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
-        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
+        expired = self.mailbox.take_expired()
+        if expired:
+            self._report(expired, LossReason.EXPIRED)
         if not self._clogged:
             for target, parcels in _by_target(self.mailbox.take(_BATCH)):
                 self._send(target, parcels)
@@ -187,18 +187,17 @@ class FanOut:
             missed = sum(not one.kept for one, _ in outgoing)
             self._lost(_name_of(target), missed, LossReason.NO_PEER)
             return
-        parcels = [(one.payload, size) for one, size in outgoing]
         ready = []
         for member in members:
             if member.session.clear:
                 ready.append(member.connection)
             else:
-                self._queue(member, parcels)
+                self._queue(member, outgoing)
         if ready:
-            self.listener.broadcast(ready, [payload for payload, _ in parcels])
+            self.listener.broadcast(ready, [one.payload for one, _ in outgoing])
             stats = self._hub.stats
-            stats.messages_out += len(ready) * len(parcels)
-            stats.bytes_out += len(ready) * sum(map(parcel_size, parcels))
+            stats.messages_out += len(ready) * len(outgoing)
+            stats.bytes_out += len(ready) * sum(map(parcel_size, outgoing))
 
     def members_at(self, target: str | Member) -> Collection[Member]:
         """Return whom a message is for."""
@@ -207,9 +206,9 @@ class FanOut:
         channel = self._routes.get(target)
         return () if channel is None else channel.members
 
-    def _queue(self, member: Member, parcels: list[Parcel[Payload]]) -> None:
+    def _queue(self, member: Member, outgoing: list[Parcel[Outgoing]]) -> None:
         """Let messages wait for a peer that cannot take them now."""
-        for payload, size in parcels:
+        for (_, payload, _), size in outgoing:
             try:
                 verdict = member.outbox.put(payload, size)
             except Exception as exc:  # noqa: BLE001 - the key of a policy is the user's code

@@ -236,8 +236,9 @@ class Mailbox(Generic[T]):
                 if any(late is parcel for late in list(self._late)):
                     raise self._closed()
                 return  # It was there in time, and sealing has moved it.
-            calls = self._calls_after(_TAKEN)
-        self._make(calls)
+            woken, self._woken = self._woken, True
+        if not woken:
+            self._lease.call_soon(self._wake)
 
     def _put(self, item: T, size: int, *, forced: bool = False) -> Put:
         with self._lock:

@@ -224,8 +224,8 @@ class Wire(Keepalive):
         self.write(joined(parts, large=max(map(len, parts), default=0) >= COPY_LIMIT))
 
     def write(self, pieces: list[Piece]) -> None:
-        for piece in pieces:
-            if self.transport.is_closing():
+        for number, piece in enumerate(pieces):
+            if number and self.transport.is_closing():
                 return  # it broke at the piece before; asyncio would log each further one
             data = piece if isinstance(piece, bytes) else apply_mask(*piece)
             self._written += len(data)
