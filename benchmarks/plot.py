@@ -64,7 +64,7 @@ def _panels(results: list[Result]) -> list[_Panel]:
         ("blocking round trip: 50th and 99th percentile", named("echo"), _ratios),
         ("fan-out to clients in another process: deliveries a second", named("fan-out"), _ratios),
         (
-            "connections: memory and idle time of each, connecting, a thousand paths",
+            "connections: memory, idle time, connecting; 1,000 paths",
             named("idle", "connect", "storm", "paths"),
             _ratios,
         ),
@@ -94,6 +94,8 @@ def _bars(results: list[Result]) -> list[_Bar]:
 
 def _ratios(axis: Any, results: list[Result]) -> None:
     """Draw a bar for each contender, relative to the first, which is the line at 1."""
+    from matplotlib.ticker import LogLocator
+
     labels, spreads, colours = zip(*_bars(results), strict=True)
     places = range(len(labels))
     medians = [spread.median for spread in spreads]
@@ -102,7 +104,8 @@ def _ratios(axis: Any, results: list[Result]) -> None:
     axis.invert_yaxis()
     axis.axvline(1.0, color="black", linewidth=0.8)
     if max(medians) > 4 * min(medians):
-        axis.set_xscale("log")
+        axis.set_xscale("log", subs=())
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("ratio to plain websockets")
 

@@ -125,7 +125,7 @@ _CONTENDERS = (
     Contender("websockets.sync", _sync),
     Contender("websocket-client", _websocket_client),
     Contender("asyncio alone, from another thread", partial(_raw, raw.echoing)),
-    Contender("waking up a loop's thread, and being woken up", partial(_raw, raw.waking)),
+    Contender("two wake-ups of threads, alone", partial(_raw, raw.waking)),
 )
 
 _AS_SCHEDULED = Benchmark(
