@@ -120,6 +120,8 @@ class Hub(Generic[T]):
         self._phase = _Phase.OPEN
         self._phase_lock = runtime.lock()
         self._closed: Event = runtime.event()
+        # In how many seconds, and what the streams end with; once it closes.
+        self._ending: tuple[float, Exception | None]
         self._shutdown_task: asyncio.Task[None] | None = None
         self._forget_exit = runtime.at_exit(self._on_exit)
 
@@ -241,24 +243,30 @@ class Hub(Generic[T]):
         self.begin_close(0.0, RxException(error, self.name, why))
 
     def begin_close(self, timeout: float | None = None, error: Exception | None = None) -> None:
-        """Start to shut down, once. Any thread; does not wait.
+        """Start to shut down. Any thread; does not wait. Only the first call says how.
 
         Args:
             timeout: seconds for sending and closing; ``None`` takes the configured time.
             error: what the streams end with; ``None`` completes them.
         """
         with self._phase_lock:
-            if self._phase is not _Phase.OPEN:
+            if self._phase is _Phase.CLOSED:
                 return
-            self._phase = _Phase.CLOSING
-        self.seal()
-        given = self.timeouts.close if timeout is None else timeout
-        self.lease.call_soon(self._start_shutdown, given, error)
+            if self._phase is _Phase.OPEN:
+                self._ending = (self.timeouts.close if timeout is None else timeout, error)
+                self._phase = _Phase.CLOSING
+        # Each time: Ctrl-C may have come in the middle of an earlier call.
+        try:
+            self.seal()
+        finally:
+            self.lease.call_soon(self._start_shutdown)
 
-    def _start_shutdown(self, timeout: float, error: Exception | None) -> None:
-        self._shutdown_task = self.lease.loop.create_task(
-            self._shutdown(timeout, error), name=f"{self.name} shutdown"
-        )
+    def _start_shutdown(self) -> None:
+        if self._shutdown_task is None:
+            self.seal()
+            self._shutdown_task = self.lease.loop.create_task(
+                self._shutdown(*self._ending), name=f"{self.name} shutdown"
+            )
 
     async def _shutdown(self, timeout: float, error: Exception | None) -> None:
         try:

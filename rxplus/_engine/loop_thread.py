@@ -135,10 +135,14 @@ class LoopThread:
                 _logger.exception("a callback tried to end the loop thread")
 
     def _complete(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do one of the last things. That it fails is no reason to leave out the next."""
         task = self.loop.create_task(work)
         task.add_done_callback(lambda _: self.loop.stop())
         self._serve(until=task.done)
-        task.result()
+        try:
+            task.result()
+        except BaseException:  # of any kind: a callback may have cancelled it
+            _logger.warning("left undone as the loop thread ends: %r", task, exc_info=True)
 
     def _finish_calls(self) -> None:
         """Accept no further calls, make those accepted, and end what these began."""

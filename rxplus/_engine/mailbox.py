@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import repeat
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -137,13 +138,15 @@ class Mailbox(Generic[T]):
         Raises:
             BufferFullError: as for :meth:`put`; at once unless it may ``wait``.
         """
-        if self._look(size) is not _FULL:
-            return
-        if not wait:
-            raise self._room.refusal(
-                "wait to be sent, and a transaction, which others wait for, cannot wait for them"
-            )
-        self._room.wait(lambda: self._look(size) is not _FULL)
+        with self._watching_for_interruptions():
+            if self._look(size) is not _FULL:
+                return
+            if not wait:
+                raise self._room.refusal(
+                    "wait to be sent, and a transaction, which others wait for, cannot wait for "
+                    "them"
+                )
+            self._room.wait(lambda: self._look(size) is not _FULL)
 
     def force(self, item: T, size: int) -> None:
         """Add a message whatever there is already. Does not wait.
@@ -151,20 +154,18 @@ class Mailbox(Generic[T]):
         Raises:
             ComponentClosedError: :meth:`seal` has been called.
         """
-        try:
+        with self._watching_for_interruptions():
             self._put(item, size, forced=True)
-        except BaseException:
-            self._wake_anyway()
-            raise
 
     def seal(self) -> None:
-        """Take no more messages. Those who wait for room get an error."""
+        """Take no more messages. Those who wait for room get an error. Twice is harmless."""
         with self._lock:
-            # First: who does not see it has left its message where it is moved from now.
-            self._woken = False
-            self._move()
-            self._late, self._pile = self._pile, deque()
-            self._sealed = True
+            if not self._sealed:
+                # First: who does not see it has left its message where it is moved from now.
+                self._woken = False
+                self._move()
+                self._sealed = True
+                self._late, self._pile = self._pile, deque()
             self._room.allow()
         # Who left a message and was about to wake the loop will find that it was moved.
         self._wake_anyway()
@@ -288,6 +289,17 @@ class Mailbox(Generic[T]):
     def _make(self, calls: list[Callable[[], None]]) -> None:
         for call in calls:
             self._lease.call_soon(call)
+
+    @contextmanager
+    def _watching_for_interruptions(self) -> Iterator[None]:
+        """Do what :meth:`put`, which has no time to spare, does by itself."""
+        try:
+            yield
+        except (BufferFullError, ComponentClosedError):
+            raise
+        except BaseException:
+            self._wake_anyway()
+            raise
 
     def _wake_anyway(self) -> None:
         """Wake the loop whether or not it is noted that it is.

@@ -7,9 +7,12 @@ import math
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from typing import Any, cast
 
 import pytest
+from interrupting import Interrupted
 from reactivex import Subject
 from reactivex.scheduler import EventLoopScheduler
 from world import Nowhere, World
@@ -23,7 +26,10 @@ from rxplus import (
     RxWSServer,
     Telemetry,
     ThreadRuntime,
+    group,
 )
+from rxplus._engine import hub, mailbox
+from rxplus_testing import Sim
 
 Maker = Callable[..., RxWSServer | RxWSClient | RxWSClientGroup]
 
@@ -39,6 +45,20 @@ def make(request: pytest.FixtureRequest) -> Maker:
     """A way to make each of the components."""
     maker: Maker = request.param
     return maker
+
+
+def test_close_after_one_that_was_interrupted(make: Maker) -> None:
+    """Ctrl-C before any statement of the first close(): the next one closes all the same."""
+    for statements in count(1):
+        with Sim() as sim:
+            component = make(runtime=sim.runtime, transport=Nowhere())
+            interrupted = Interrupted(statements, hub, mailbox, group)
+            with suppress(KeyboardInterrupt), interrupted:
+                component._hub.begin_close()
+            assert component.close(1.0), statements
+        if not interrupted.came:
+            assert statements > 5
+            return
 
 
 def test_component_is_a_subject(make: Maker, world: World) -> None:

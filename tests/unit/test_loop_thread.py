@@ -565,6 +565,45 @@ def test_exits_while_the_thread_ends_lose_no_call(
     }
 
 
+def test_what_fails_while_the_thread_ends_is_told_of_and_the_rest_done(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that cancels all others, and threads that are not to be had any more."""
+    lease = ThreadRuntime(loop_factory=asyncio.SelectorEventLoop).acquire()
+    steps: list[str] = []
+
+    async def cancel_all() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            assert lease.thread.call_soon(steps.append, "called")  # type: ignore[attr-defined]  # past the lease's own refusal
+            steps.append("closed")
+
+    async def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def begin() -> None:
+        keep.append(numbers())
+        await anext(keep[0])
+        keep.append(lease.loop.create_task(cancel_all()))
+
+    keep: list[Any] = []
+    asyncio.run_coroutine_threadsafe(begin(), lease.loop).result(LIMIT)
+    monkeypatch.setattr(lease.loop, "shutdown_default_executor", fail)
+    end(lease)
+    assert steps == ["closed", "called"]
+    first, second = caplog.records
+    assert "LoopThread._cancel_tasks()" in first.getMessage()
+    assert ".fail()" in second.getMessage()
+
+
 def test_async_generators_and_executor_are_shut_down(runtime: ThreadRuntime) -> None:
     """Generators left half-way get their aclose(), and the executor's threads end."""
     lease = runtime.acquire()
@@ -701,6 +740,8 @@ def test_loop_is_not_closed_in_the_middle_of_a_call(
     lease = ThreadRuntime(loop_factory=asyncio.SelectorEventLoop).acquire()
     thread: LoopThread = lease.thread  # type: ignore[attr-defined]  # to be seen from inside
     monkeypatch.setattr(thread, "_gate", Gate(seen.put))
+    accepted: list[bool] = []
+    made: list[str] = []
     close, hand_over = lease.loop.close, thread._outside.call_soon
 
     def end_when_called() -> None:
@@ -718,16 +759,16 @@ def test_loop_is_not_closed_in_the_middle_of_a_call(
         seen.put("closes")
         close()
 
-    def hand_over_later(callback: Callable[..., object]) -> None:
+    def hand_over_later(callback: Callable[..., object], *args: object) -> None:
         if threading.current_thread() is caller:
             calling.set()
             assert go_on.wait(LIMIT)
-        hand_over(callback)
+        hand_over(callback, *args)
 
     lease.call_soon(end_when_called)
     monkeypatch.setattr(lease.loop, "close", close_seen)
     monkeypatch.setattr(thread._outside, "call_soon", hand_over_later)
-    caller = threading.Thread(target=lease.call_soon, args=(int,))
+    caller = threading.Thread(target=lambda: accepted.append(thread.call_soon(made.append, "made")))
     caller.start()
     first = seen.get(timeout=LIMIT)
     go_on.set()
@@ -735,6 +776,8 @@ def test_loop_is_not_closed_in_the_middle_of_a_call(
     lease.release()
     assert lease.join(LIMIT)
     assert first == "waits"
+    assert accepted == [True]
+    assert made == ["made"] * (not breaks)  # a loop that breaks makes no more calls
     assert [args.exc_type for args in told] == [OSError] * breaks
 
 

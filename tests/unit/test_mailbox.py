@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
-from types import CodeType
 from typing import Any, Self
 
 import pytest
 from doubles import Busy, HookEvent, ManualRuntime
+from interrupting import Interrupted
 
 from rxplus import (
     Buffer,
@@ -25,7 +24,6 @@ from rxplus._core import outbox
 from rxplus._engine import mailbox
 from rxplus._engine.mailbox import Mailbox
 from rxplus_testing import Sim
-from rxplus_testing._statements import watch
 
 
 class Watched(Mailbox[str]):
@@ -64,13 +62,19 @@ class Office:
         lease: Lease,
         max_messages: int = 2,
         max_bytes: int = 100,
+        max_age: float | None = None,
         kind: type[Mailbox[str]] = Mailbox,
     ) -> None:
         self.heard: list[str] = []
         self.box = kind(
             runtime,
             lease,
-            Buffer(max_messages=max_messages, max_bytes=max_bytes, overflow=Overflow.of(overflow)),
+            Buffer(
+                max_messages=max_messages,
+                max_bytes=max_bytes,
+                max_age=max_age,
+                overflow=Overflow.of(overflow),
+            ),
             name="RxTest-1",
             payload=lambda item: item,
             on_ready=lambda: self.heard.append("ready"),
@@ -344,7 +348,7 @@ def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(
         if not woken:
             runtime.lease.run()
             office.heard.clear()
-        interrupted = Interrupted(statements)
+        interrupted = Interrupted(statements, mailbox, outbox)
         with suppress(KeyboardInterrupt), interrupted:
             put(office.box, "b", size)
         runtime.lease.run()
@@ -360,35 +364,44 @@ def test_mailbox_wakes_the_loop_though_a_put_was_interrupted(
             return
 
 
-class Interrupted:
-    """Raises ``KeyboardInterrupt`` before a statement of the mailbox, or of its outbox.
+def test_mailbox_wakes_the_loop_though_a_look_for_room_was_interrupted() -> None:
+    """Ctrl-C while what is too old makes room, of which the loop is to hear."""
+    for statements in count(1):
+        office, runtime = manual(max_messages=1, max_age=1.0)
+        office.fill("a")
+        runtime.lease.run()
+        runtime.time += 2.0
+        interrupted = Interrupted(statements, mailbox, outbox)
+        with suppress(KeyboardInterrupt), interrupted:
+            office.box.look_for_room(10, wait=False)
+        runtime.lease.run()
+        office.heard.clear()
+        office.fill("b")
+        runtime.lease.run()
+        assert office.heard == ["ready"], statements
+        assert office.take() == "b"
+        if not interrupted.came:
+            assert statements > 5
+            return
 
-    Args:
-        statements: how many statements come first.
-    """
 
-    paths = (mailbox.__file__, outbox.__file__)
-
-    def __init__(self, statements: int) -> None:
-        self._left = statements
-        self.came = False
-
-    def __enter__(self) -> Self:
-        self._watch = watch(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watch.stop()
-
-    def reached(self, code: CodeType, line: int, *, entered: bool) -> None:
-        """Hear what is about to be executed."""
-        # Leaving a block is no statement: signals are looked at after calls, and the lock's own
-        # is in C.
-        if "with self._lock" not in linecache.getline(code.co_filename, line):
-            self._left -= 1
-            if self._left == 0:
-                self.came = True
-                raise KeyboardInterrupt
+def test_mailbox_sealed_twice_since_once_was_interrupted() -> None:
+    """Ctrl-C before any statement: the next time it is sealed, and what was there is kept."""
+    for statements in count(1):
+        office, runtime = manual()
+        office.fill("a")
+        interrupted = Interrupted(statements, mailbox, outbox)
+        with suppress(KeyboardInterrupt), interrupted:
+            office.box.seal()
+        office.box.seal()
+        with pytest.raises(ComponentClosedError):
+            office.fill("b")
+        runtime.lease.run()
+        assert office.heard[:1] == ["ready"], statements
+        assert office.take() == "a", statements
+        if not interrupted.came:
+            assert statements > 5
+            return
 
 
 # ── order and size ────────────────────────────────────────────────────────────────────────

@@ -224,6 +224,7 @@ class Wire(Keepalive):
         self.write(joined(parts, large=max(map(len, parts), default=0) >= COPY_LIMIT))
 
     def write(self, pieces: list[Piece]) -> None:
+        """Write to the transport, which the caller has just found open."""
         for number, piece in enumerate(pieces):
             if number and self.transport.is_closing():
                 return  # it broke at the piece before; asyncio would log each further one
