@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from functools import cache
 from typing import Any, Literal, Self, TypedDict
 
 from rxplus._core.protocol.names import offers
@@ -207,7 +206,6 @@ def _check_subprotocols(subprotocols: Any) -> None:
             raise TypeError(f"subprotocols must be names, got {name!r}")
 
 
-@cache
 def _default(one: Field[Any]) -> Any:
-    """Return what is made for an argument when it is not given, to compare with, or ``None``."""
+    """Return the value that is made for an argument when it is not given, or ``None``."""
     return one.default_factory() if callable(one.default_factory) else None
