@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import linecache
+import re
 from types import CodeType, ModuleType
 from typing import Self
 
 from rxplus_testing._statements import watch
 
 __all__ = ["Interrupted"]
+
+_LOCKED = re.compile(r"with self\._(phase_)?lock:")
 
 
 class Interrupted:
@@ -35,7 +38,7 @@ class Interrupted:
         """Hear what is about to be executed."""
         # Leaving a block is no statement: signals are looked at after calls, and the lock's own
         # is in C.
-        if not linecache.getline(code.co_filename, line).lstrip().startswith("with self._"):
+        if not _LOCKED.search(linecache.getline(code.co_filename, line)):
             self._left -= 1
             if self._left == 0:
                 self.came = True

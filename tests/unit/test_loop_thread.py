@@ -518,6 +518,32 @@ def test_tasks_begun_by_the_last_calls_are_cancelled_too(runtime: ThreadRuntime)
     assert [task.cancelled() for task in tasks] == [True]
 
 
+def leave_running(
+    lease: Lease, in_task: Callable[[], object], in_generator: Callable[[], object]
+) -> tuple[AsyncIterator[int], asyncio.Task[None]]:
+    """Leave an async generator half-way and a task waiting; each calls a function as it ends."""
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            in_generator()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            in_task()
+
+    async def begin() -> tuple[AsyncIterator[int], asyncio.Task[None]]:
+        generator, task = numbers(), lease.loop.create_task(wait())
+        await anext(generator)
+        await asyncio.sleep(0)  # a task that has not begun would not notice its end
+        return generator, task
+
+    return asyncio.run_coroutine_threadsafe(begin(), lease.loop).result(LIMIT)
+
+
 def test_exits_while_the_thread_ends_lose_no_call(
     runtime: ThreadRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -534,32 +560,18 @@ def test_exits_while_the_thread_ends_lose_no_call(
             accepted.append(turn)
         thread.call_soon(step, turn + 1)
 
-    async def exit_when_cancelled() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            steps.append("cancelled")
-            sys.exit("a task")
+    def exit_from_task() -> None:
+        steps.append("cancelled")
+        sys.exit("a task")
 
-    async def numbers() -> AsyncIterator[int]:
-        try:
-            yield 1
-        finally:
-            steps.append("closed")
-
-    async def begin() -> None:
-        keep.append(numbers())
-        await anext(keep[0])
-        keep.append(lease.loop.create_task(exit_when_cancelled()))
-
-    keep: list[Any] = []
-    asyncio.run_coroutine_threadsafe(begin(), lease.loop).result(LIMIT)
+    generator, task = leave_running(lease, exit_from_task, lambda: steps.append("closed"))
     on_loop(lease, lambda: thread.call_soon(step, 0))
     end(lease)
     assert made == accepted != []
+    del generator  # the collector would have closed it
     assert steps == ["cancelled", "closed"]
     with pytest.raises(SystemExit):
-        keep[1].result()
+        task.result()
     assert {record.message for record in caplog.records} == {
         "a callback tried to end the loop thread"
     }
@@ -572,33 +584,22 @@ def test_what_fails_while_the_thread_ends_is_told_of_and_the_rest_done(
     lease = ThreadRuntime(loop_factory=asyncio.SelectorEventLoop).acquire()
     steps: list[str] = []
 
-    async def cancel_all() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+    def cancel_all() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
 
-    async def numbers() -> AsyncIterator[int]:
-        try:
-            yield 1
-        finally:
-            assert lease.thread.call_soon(steps.append, "called")  # type: ignore[attr-defined]  # past the lease's own refusal
-            steps.append("closed")
+    def hand_over() -> None:
+        assert lease.thread.call_soon(steps.append, "called")  # type: ignore[attr-defined]  # past the lease's own refusal
+        steps.append("closed")
 
     async def fail() -> None:
         raise RuntimeError("can't start new thread")
 
-    async def begin() -> None:
-        keep.append(numbers())
-        await anext(keep[0])
-        keep.append(lease.loop.create_task(cancel_all()))
-
-    keep: list[Any] = []
-    asyncio.run_coroutine_threadsafe(begin(), lease.loop).result(LIMIT)
+    kept = leave_running(lease, cancel_all, hand_over)
     monkeypatch.setattr(lease.loop, "shutdown_default_executor", fail)
     end(lease)
     assert steps == ["closed", "called"]
+    del kept  # the collector would have closed the generator
     first, second = caplog.records
     assert "LoopThread._cancel_tasks()" in first.getMessage()
     assert ".fail()" in second.getMessage()

@@ -271,7 +271,8 @@ def test_mailbox_wakes_the_loop_for_what_comes_as_it_takes() -> None:
     assert office.take() == "d"
 
 
-def test_mailbox_sealed_while_a_message_comes_refuses_it() -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_mailbox_sealed_while_a_message_comes_refuses_it(again: bool) -> None:
     """Sealed before the message was left: an error, and the message counts for nothing."""
     office, box, runtime = watched()
     leave = box._leave
@@ -279,6 +280,8 @@ def test_mailbox_sealed_while_a_message_comes_refuses_it() -> None:
     def late(parcel: tuple[str, int]) -> None:
         box.seal()
         leave(parcel)
+        if again:
+            box.seal()
 
     box._leave = late
     with pytest.raises(ComponentClosedError, match=r"^RxTest-1 is closed$"):
@@ -390,6 +393,8 @@ def test_mailbox_sealed_twice_since_once_was_interrupted() -> None:
     for statements in count(1):
         office, runtime = manual()
         office.fill("a")
+        runtime.lease.run()
+        office.heard.clear()
         interrupted = Interrupted(statements, mailbox, outbox)
         with suppress(KeyboardInterrupt), interrupted:
             office.box.seal()
