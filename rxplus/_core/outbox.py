@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from enum import Enum, auto
 from functools import partial
 from itertools import islice, repeat
@@ -21,6 +21,7 @@ __all__ = [
     "Put",
     "Source",
     "make_outbox",
+    "parcel_message",
     "parcel_size",
 ]
 
@@ -62,6 +63,9 @@ _TAKEN = Put.TAKEN
 
 _popleft = deque.popleft
 
+parcel_message: Callable[[Parcel[Any]], Any] = itemgetter(0)
+"""Return the message of a parcel."""
+
 parcel_size: Callable[[Parcel[Any]], int] = itemgetter(1)
 """Return the size of a parcel; half the time of a generator expression."""
 
@@ -77,10 +81,21 @@ class Outbox(Generic[T]):
         on_lost: called for what is dropped.
     """
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_on_full", "_on_lost", "_pop", "_queue")
+    __slots__ = (
+        "_bytes",
+        "_max_bytes",
+        "_max_messages",
+        "_on_full",
+        "_on_lost",
+        "_pop",
+        "_queue",
+        "waiting",
+    )
 
     def __init__(self, buffer: Buffer, on_lost: OnLost) -> None:
         self._queue: deque[Parcel[T]] = deque()
+        self.waiting: Collection[Parcel[Any]] = self._queue
+        """What waits, oldest first: to be counted in half the time that a call would take."""
         self._pop: Callable[[], Parcel[T]] = self._queue.popleft
         self._bytes = 0
         self._max_messages = buffer.max_messages
@@ -89,7 +104,7 @@ class Outbox(Generic[T]):
         self._on_lost = on_lost
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.waiting)
 
     @property
     def bytes(self) -> int:
@@ -137,7 +152,7 @@ class Outbox(Generic[T]):
         if self._bytes <= max_bytes:
             return self.clear()
         count = total = 0
-        for _, size in self._waiting():
+        for _, size in self.waiting:
             if count and total + size > max_bytes:
                 break
             count += 1
@@ -163,14 +178,11 @@ class Outbox(Generic[T]):
 
     def first(self) -> Parcel[T]:
         """Return the message in front, which there is."""
-        return next(iter(self._waiting()))
+        return next(iter(self.waiting))
 
     def drop(self) -> None:
         """Remove it."""
         self._bytes -= self._pop()[1]
-
-    def _waiting(self) -> Iterable[Parcel[T]]:
-        return self._queue
 
     def _overflow(self, item: T, size: int) -> Put:
         match self._on_full:
@@ -215,9 +227,7 @@ class LatestOutbox(Outbox[T]):
         self._key = key
         self._by_key: OrderedDict[Hashable, Parcel[T]] = OrderedDict()
         self._pop = partial(_pop_first, self._by_key)
-
-    def __len__(self) -> int:
-        return len(self._by_key)
+        self.waiting = self._by_key.values()
 
     def put(self, item: T, size: int) -> Put:
         key = self._key(item)
@@ -253,9 +263,6 @@ class LatestOutbox(Outbox[T]):
         self._bytes = 0
         return everything
 
-    def _waiting(self) -> Iterable[Parcel[T]]:
-        return self._by_key.values()
-
 
 def _pop_first(by_key: OrderedDict[Hashable, Parcel[T]]) -> Parcel[T]:
     return by_key.popitem(last=False)[1]
@@ -289,9 +296,7 @@ class AgedOutbox(Outbox[T]):
         self._now = now
         self._on_expired = on_expired
         self._taken_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._inner)
+        self.waiting = inner.waiting
 
     @property
     def bytes(self) -> int:

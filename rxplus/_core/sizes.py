@@ -29,6 +29,8 @@ def payload_sizes(payloads: Sequence[_Payload]) -> int:
     Raises:
         TypeError, UnicodeEncodeError: as :func:`payload_size`.
     """
+    if len(payloads) == 1:
+        return payload_size(payloads[0])
     try:
         # Typed for text: what is anything else raises.
         if all(map(str.isascii, payloads)):  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ class Member:
         self._on_taken = on_taken
 
     def __len__(self) -> int:
-        return len(self.outbox)
+        return len(self.outbox.waiting)
 
     def __bool__(self) -> bool:
         return True
@@ -115,7 +115,8 @@ class FanOut:
             _intake(buffer),
             name=hub.name,
             payload=lambda outgoing: outgoing.payload,
-            on_ready=self._on_mail,
+            on_ready=self._fan_out,
+            on_lost=self._report_expired,
             on_overrun=lambda: None,
         )
         self.listener: Listener
@@ -143,22 +144,21 @@ class FanOut:
 
     async def drained(self) -> None:
         """Wait until everything in the mailbox is on its way to the members."""
-        self._on_mail()
+        self._fan_out()
         while len(self.mailbox):
             await self._emptied.wait()
 
     def discard(self) -> None:
         """Report what is still in the mailbox as lost."""
-        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
+        self._report_expired()
         self._report(self.mailbox.clear(), LossReason.CLOSED)
+
+    def _report_expired(self) -> None:
+        self._report(self.mailbox.take_expired(), LossReason.EXPIRED)
 
     def _report(self, lost: list[Outgoing], reason: LossReason) -> None:
         for path, count in Counter(_name_of(outgoing.target) for outgoing in lost).items():
             self._lost(path, count, reason)
-
-    def _on_mail(self) -> None:
-        if not self._scheduled:
-            self._fan_out()
 
     def _resume(self) -> None:
         self._scheduled = False
@@ -166,9 +166,8 @@ class FanOut:
 
     def _fan_out(self) -> None:
         """Hand one batch to the members; come back for the rest in turns with other work."""
-        expired = self.mailbox.take_expired()
-        if expired:
-            self._report(expired, LossReason.EXPIRED)
+        if self._scheduled:
+            return
         if not self._clogged:
             for target, parcels in _by_target(self.mailbox.take(_BATCH)):
                 self._send(target, parcels)
@@ -176,23 +175,26 @@ class FanOut:
                 self._pump()
         if not len(self.mailbox):
             self._emptied.send()
-        elif not self._clogged and not self._scheduled:
+        elif not self._clogged:
             self._scheduled = True
             self._hub.lease.loop.call_soon(self._resume)
 
     def _send(self, target: str | Member, outgoing: list[Parcel[Outgoing]]) -> None:
-        members = [member for member in self.members_at(target) if member.stored is None]
-        if not members:
-            # Nobody is there, or was when it was sent: who came later may have had later ones.
-            missed = sum(not one.kept for one, _ in outgoing)
-            self._lost(_name_of(target), missed, LossReason.NO_PEER)
-            return
-        ready = []
-        for member in members:
+        ready: list[Connection] = []
+        behind: list[Member] = []
+        for member in self.members_at(target):
+            if member.stored is not None:
+                continue
             if member.session.clear:
                 ready.append(member.connection)
             else:
-                self._queue(member, outgoing)
+                behind.append(member)
+        if not ready and not behind:
+            # Nobody is there, or was when it was sent: who came later may have had later ones.
+            missed = sum(not one.kept for one, _ in outgoing)
+            self._lost(_name_of(target), missed, LossReason.NO_PEER)
+        for member in behind:
+            self._queue(member, outgoing)
         if ready:
             self.listener.broadcast(ready, [one.payload for one, _ in outgoing])
             stats = self._hub.stats
@@ -238,7 +240,7 @@ class FanOut:
         if member in self._clogged:
             self._clogged.discard(member)
             # Later: what was just taken for it is yet to be sent.
-            self._hub.lease.loop.call_soon(self._on_mail)
+            self._hub.lease.loop.call_soon(self._fan_out)
 
     def _lost(self, path: str, count: int, reason: LossReason) -> None:
         if count:
@@ -263,6 +265,8 @@ def _by_target(
 
     No peer is on two paths, so none can tell.
     """
+    if len(parcels) == 1:  # whoever waits for an answer waits for one
+        return iter([(parcels[0][0].target, parcels)])
     paths: dict[str, list[tuple[str | Member, list[Parcel[Outgoing]]]]] = {}
     for parcel in parcels:
         target = parcel[0].target

@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import repeat
-from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from rxplus._core.losses import LossReason
@@ -19,8 +18,6 @@ from rxplus.runtime import Lease, Runtime
 __all__ = ["Mailbox"]
 
 T = TypeVar("T")
-
-_NONE: Mapping[LossReason, int] = MappingProxyType({})
 
 # Looking a member up in its enum costs as much as a call (CPython 3.11).
 _TAKEN, _FULL, _OVERRUN = Put.TAKEN, Put.FULL, Put.OVERRUN
@@ -48,7 +45,8 @@ class Mailbox(Generic[T]):
         buffer: limits and policy.
         name: of the component, for error messages.
         payload: finds the message in what is put.
-        on_ready: called on the loop when there is something to take, or to hear of.
+        on_ready: called on the loop when there may be something to take.
+        on_lost: called on the loop, before that, when messages were dropped.
         on_overrun: called on the loop when the policy says to disconnect.
     """
 
@@ -61,11 +59,13 @@ class Mailbox(Generic[T]):
         name: str,
         payload: Callable[[T], str | bytes],
         on_ready: Callable[[], None],
+        on_lost: Callable[[], None],
         on_overrun: Callable[[], None],
     ) -> None:
         self._lease = lease
         self._name = name
         self._on_ready = on_ready
+        self._on_lost = on_lost
         self._on_overrun = on_overrun
         self._lock = runtime.lock()
         self._room = Room(runtime, lease, self._lock, buffer.overflow, name=name, fill=self._fill)
@@ -90,7 +90,7 @@ class Mailbox(Generic[T]):
 
     def __len__(self) -> int:
         # The pile first: what is moved meanwhile counts twice rather than not at all.
-        return len(self._pile) + len(self._outbox)
+        return len(self._pile) + len(self._outbox.waiting)
 
     @property
     def waiting(self) -> int:
@@ -176,7 +176,7 @@ class Mailbox(Generic[T]):
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
         with self._lock:
             count = len(self._pile)
-            if 0 < count * self._small <= max_bytes and not len(self._outbox):
+            if 0 < count * self._small <= max_bytes and not len(self._outbox.waiting):
                 # A few messages, past an outbox that stays as it is: put, wake-up and this take
                 # a third less time.
                 return list(map(_popleft, repeat(self._pile, count)))
@@ -210,9 +210,6 @@ class Mailbox(Generic[T]):
 
     def take_losses(self) -> Mapping[LossReason, int]:
         """Return how many messages were dropped since the last call, and why."""
-        if not self._losses and not self._expired:
-            # Nearly always. A loss noted this moment wakes the loop once more.
-            return _NONE
         expired = len(self.take_expired())
         with self._lock:
             losses, self._losses = self._losses, Counter()
@@ -222,8 +219,6 @@ class Mailbox(Generic[T]):
 
     def take_expired(self) -> list[T]:
         """Return what has waited for too long since the last call."""
-        if not self._expired:
-            return []
         with self._lock:
             expired, self._expired = self._expired, []
             return expired
@@ -317,6 +312,8 @@ class Mailbox(Generic[T]):
         # the lock, or who has it would overwrite it and nobody wake the loop.
         with self._lock:
             self._woken = False
+        if self._losses or self._expired:
+            self._on_lost()
         self._on_ready()
 
     def _fill(self) -> str:

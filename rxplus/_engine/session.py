@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from rxplus._core.outbox import Parcel, Source, parcel_size
+from rxplus._core.outbox import Parcel, Source, parcel_message, parcel_size
 from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._core.stats import Stats
 from rxplus._engine.hub import Hub
@@ -205,7 +205,7 @@ class Session:
 
     def payloads(self, parcels: list[Parcel[Payload]]) -> list[Payload]:
         """Return messages as they are given to the connection."""
-        return [payload for payload, _ in parcels]
+        return list(map(parcel_message, parcels))
 
     def count_sent(self, messages: int, size: int) -> None:
         """Count what the connection took."""

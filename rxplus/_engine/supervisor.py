@@ -102,6 +102,7 @@ class Supervisor:
             name=hub.name,
             payload=lambda payload: payload,
             on_ready=self._on_mail,
+            on_lost=self._report_losses,
             on_overrun=self._on_overrun,
         )
         self.continuity: Continuity | None = None
@@ -188,7 +189,6 @@ class Supervisor:
     # ── mailbox and subscribers ───────────────────────────────────────────────────────────
 
     def _on_mail(self) -> None:
-        self._report_losses()
         if self._session is not None:
             self._session.pump()
         elif not self._delivery.buffers:

@@ -44,6 +44,7 @@ class Traffic:
             name="RxTest-1",
             payload=lambda item: item,
             on_ready=self._on_ready,
+            on_lost=lambda: None,
             on_overrun=lambda: None,
         )
 

@@ -49,7 +49,8 @@ class WebSocketsConnection:
 
     @property
     def writable(self) -> bool:
-        return self._wire.is_open and not self._wire.paused
+        wire = self._wire
+        return not wire.paused and wire.is_open
 
     @property
     def latency(self) -> float | None:

@@ -106,7 +106,7 @@ def unmasked(messages: Sequence[Payload]) -> list[Piece]:
         parts.append(data)
         if length >= COPY_LIMIT:
             large = True
-    return joined(parts, large=large)
+    return joined(parts) if large else [b"".join(parts)]
 
 
 def masked(messages: Sequence[Payload]) -> list[Piece]:
@@ -132,7 +132,7 @@ def masked(messages: Sequence[Payload]) -> list[Piece]:
             for at in range(0, length, MASKED_AT_ONCE):
                 parts.append((whole[at : at + MASKED_AT_ONCE], mask))
             large = True
-    return joined(parts, large=large)
+    return joined(parts) if large else [b"".join(parts)]
 
 
 def restored(first: int, payload: bytes, *, mask: bool) -> bytes:
@@ -151,14 +151,12 @@ def restored(first: int, payload: bytes, *, mask: bool) -> bytes:
     return b"".join((head, bytes(4 if mask else 0), payload))
 
 
-def joined(parts: list[Any], *, large: bool) -> list[Piece]:
+def joined(parts: list[Any]) -> list[Piece]:
     """Join parts, but leave large ones alone: bytes as they are, and what is yet to be masked.
 
     ``transport.writelines`` would take them all at once, but before CPython 3.12.9 and 3.13.2
     it does not call ``pause_writing`` (CVE-2024-12254).
     """
-    if not large:
-        return [b"".join(parts)]
     pieces: list[Piece] = []
     run: list[bytes] = []
     for part in parts:

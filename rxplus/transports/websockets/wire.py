@@ -18,7 +18,6 @@ from rxplus.errors import ConnectionClosedError
 from rxplus.transport import BatchReceiver, CloseInfo
 from rxplus.transports.websockets.buffered import BufferedReads
 from rxplus.transports.websockets.frames import (
-    COPY_LIMIT,
     Piece,
     apply_mask,
     encoded,
@@ -221,7 +220,7 @@ class Wire(Keepalive):
             else:
                 self.protocol.send_binary(data)
         parts = self.protocol.data_to_send()
-        self.write(joined(parts, large=max(map(len, parts), default=0) >= COPY_LIMIT))
+        self.write(joined(parts))
 
     def write(self, pieces: list[Piece]) -> None:
         """Write to the transport, which the caller has just found open."""
