@@ -132,7 +132,7 @@ class Session:
         stats = self._stats
         stats.messages_in += len(messages)
         stats.bytes_in += payload_sizes(messages)
-        if self._unchanged and {*map(type, messages)} == self._unchanged:
+        if self._unchanged.issuperset(map(type, messages)):
             self._outlet.emit_all(messages)
             return
         unpackage, arriving, done = self._unpackage, iter(messages), 0
