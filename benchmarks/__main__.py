@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.allocator import settle_allocator
 from benchmarks.cases import ALL, select
 from benchmarks.limits import raise_open_files
 from benchmarks.measure import Result, measure
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     rounds = given.repeat or (_QUICK_ROUNDS if given.quick else None)
     raise_open_files()
+    settle_allocator()
     started = time.monotonic()
     results = [measure(one, config, rounds=rounds, tell=_tell) for one in select(given.names)]
     command = f"python -m benchmarks {' '.join(sys.argv[1:] if argv is None else argv)}".strip()
