@@ -79,7 +79,7 @@ class RxWSClientGroup(Component[TaggedData]):
             buffer_while_disconnected=buffer_while_disconnected,
             **options,
         )
-        options["transport"] = transport_of(given.transport)
+        transport = transport_of(given.transport)
         config = _without_path(conn_cfg)
         datatype_of = datatype_chooser(datatype)
         name = name or f"RxWSClientGroup-{next(_numbers)}"
@@ -96,20 +96,20 @@ class RxWSClientGroup(Component[TaggedData]):
         )
         super().__init__(hub)
 
-        # A thousand paths are to be one series of each metric, not a thousand.
-        options["telemetry"] = given.telemetry.under(name)
+        # What was made and checked here, rather than what was given: it takes half the time.
+        shared = vars(given) | {
+            "transport": transport,
+            # A thousand paths are to be one series of each metric, not a thousand.
+            "telemetry": given.telemetry.under(name),
+        }
 
         def make(path: str, datatype: WSDatatype) -> _GroupClient:
             return _GroupClient(
                 ConnConfig(config.host, config.port, path),
                 datatype,
-                conn_retry_timeout,
-                ping_interval,
-                ping_timeout,
-                f"{name}{route_of(path)}",
-                buffer_while_disconnected,
+                name=f"{name}{route_of(path)}",
                 runtime=runtime,
-                **options,
+                **shared,
             )
 
         store = given.delivery.store

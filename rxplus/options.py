@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypedDict
 
 from rxplus._core.protocol.names import offers
@@ -55,17 +55,21 @@ class ServerKwargs(_Kwargs, total=False):
     tls: ssl.SSLContext | None
 
 
+_KIND = "kind"
+"""In the metadata of an argument that is an object, made where none is given: its class."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Options:
     ping_interval: float | None
     ping_timeout: float | None
-    delivery: Delivery = field(default_factory=Delivery.at_most_once)
-    buffer: Buffer = field(default_factory=Buffer)
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    delivery: Delivery = field(default_factory=Delivery.at_most_once, metadata={_KIND: Delivery})
+    buffer: Buffer = field(default_factory=Buffer, metadata={_KIND: Buffer})
+    limits: Limits = field(default_factory=Limits, metadata={_KIND: Limits})
+    timeouts: Timeouts = field(default_factory=Timeouts, metadata={_KIND: Timeouts})
     subprotocols: Sequence[str] = ()
     compression: Compression = None
-    telemetry: Telemetry = field(default_factory=Telemetry)
+    telemetry: Telemetry = field(default_factory=Telemetry, metadata={_KIND: Telemetry})
     transport: TransportLike = None
 
     @classmethod
@@ -83,17 +87,16 @@ class _Options:
         kept: dict[str, Any] = {
             key: value
             for key, value in given.items()
-            if value is not None or _default(known[key]) is None
+            if value is not None or _KIND not in known[key].metadata
         }
         return cls(**kept)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delivery", Delivery.of(self.delivery))
         for one in fields(self):
-            default, value = _default(one), getattr(self, one.name)
-            if default is not None and not isinstance(value, type(default)):
-                kind = type(default).__name__
-                raise TypeError(f"{one.name} must be a {kind} or None, got {value!r}")
+            kind, value = one.metadata.get(_KIND, object), getattr(self, one.name)
+            if not isinstance(value, kind):
+                raise TypeError(f"{one.name} must be a {kind.__name__} or None, got {value!r}")
         check_keepalive(self.ping_interval, self.ping_timeout)
         check_compression(self.compression)
         _check_subprotocols(self.subprotocols)
@@ -122,8 +125,8 @@ class ClientOptions(_Options):
 
     conn_retry_timeout: float
     buffer_while_disconnected: bool
-    retry: Retry = field(default_factory=Retry)
-    handshake: Handshake = field(default_factory=Handshake)
+    retry: Retry = field(default_factory=Retry, metadata={_KIND: Retry})
+    handshake: Handshake = field(default_factory=Handshake, metadata={_KIND: Handshake})
     tls: TLS | ssl.SSLContext | bool | None = None
 
     def __post_init__(self) -> None:
@@ -173,9 +176,10 @@ class ServerOptions(_Options):
 
     # One slow peer is not to hold up the others, so the default differs from a client's.
     buffer: Buffer = field(
-        default_factory=lambda: Buffer(max_bytes=16 * 2**20, overflow=Overflow.drop_oldest())
+        default_factory=lambda: Buffer(max_bytes=16 * 2**20, overflow=Overflow.drop_oldest()),
+        metadata={_KIND: Buffer},
     )
-    security: Security = field(default_factory=Security)
+    security: Security = field(default_factory=Security, metadata={_KIND: Security})
     tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
@@ -204,8 +208,3 @@ def _check_subprotocols(subprotocols: Any) -> None:
     for name in subprotocols:
         if not isinstance(name, str):
             raise TypeError(f"subprotocols must be names, got {name!r}")
-
-
-def _default(one: Field[Any]) -> Any:
-    """Return the value that is made for an argument when it is not given, or ``None``."""
-    return one.default_factory() if callable(one.default_factory) else None

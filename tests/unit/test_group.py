@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_group_refuses_wrong_client_options_at_once(world: World) -> None:
     """What is wrong for every path is refused when the group is made, not on first use."""
     with pytest.raises(ValueError, match="conn_retry_timeout"):
         world.group(1, conn_retry_timeout=-1.0)
+
+
+def test_group_reads_certificates_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All paths share one TLS context: to make one reads every certificate of the system."""
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def counted() -> ssl.SSLContext:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    with world.group(1, tls=True) as group:
+        group.open_path("/a")
+        group.open_path("/b")
+    assert len(made) == 1
 
 
 def test_group_merges_and_tags(world: World) -> None:

@@ -15,7 +15,7 @@ from websockets.frames import BINARY, CONT, TEXT, Close, CloseCode, Frame
 from websockets.protocol import CLOSING, OPEN, Event
 
 from rxplus.errors import ConnectionClosedError
-from rxplus.transport import BatchReceiver, CloseInfo
+from rxplus.transport import CloseInfo
 from rxplus.transports.websockets.buffered import BufferedReads
 from rxplus.transports.websockets.frames import (
     Piece,
@@ -193,8 +193,8 @@ class Wire(Keepalive):
             receiver.on_closed(self._info)
         elif not self._reading_paused and not self._gave_up:
             self._sink = receiver.on_message
-            if isinstance(receiver, BatchReceiver):
-                self._batch_sink = receiver.on_messages
+            # As isinstance() with BatchReceiver, which takes 9 us (CPython 3.11).
+            self._batch_sink = getattr(receiver, "on_messages", None)
             self.transport.resume_reading()
 
     # Writing
