@@ -276,7 +276,8 @@ class Mailbox(Generic[T]):
         """Return what is to be called on the loop. The caller holds the lock."""
         if verdict is _FULL:
             self._room.deny()
-            return []
+            if not self._expired:
+                return []
         calls: list[Callable[[], None]] = [] if self._woken else [self._wake]
         self._woken = not self._sealed
         return [*calls, self._on_overrun] if verdict is _OVERRUN else calls

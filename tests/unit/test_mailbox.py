@@ -511,6 +511,27 @@ def test_mailbox_wakes_the_loop_to_hear_of_a_loss_alone() -> None:
     assert office.heard == ["lost", "ready"]
 
 
+@pytest.mark.parametrize("by_put", [True, False])
+def test_mailbox_tells_of_what_expired_for_a_message_that_is_refused(by_put: bool) -> None:
+    """What is too old is dropped, and yet there is no room: the loop hears of it at once."""
+    office, runtime = manual("error", max_age=1.0)
+    office.box.put("a", 10)
+    runtime.time += 0.9
+    office.box.put("b", 80)
+    runtime.lease.run()
+    office.heard.clear()
+    runtime.time += 0.6
+    with pytest.raises(BufferFullError):
+        if by_put:
+            office.box.put("c", 95)
+        else:
+            office.box.look_for_room(95, wait=False)
+    runtime.lease.run()
+    assert office.heard == ["lost", "ready"]
+    assert office.box.take_losses() == {LossReason.EXPIRED: 1}
+    assert office.take() == "b"
+
+
 def test_mailbox_disconnect_tells_the_loop() -> None:
     """A consumer that is too slow is to be disconnected, on the loop thread."""
     office, runtime = manual("disconnect")

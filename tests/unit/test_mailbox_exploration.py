@@ -36,6 +36,7 @@ class Traffic:
         self.accepted: list[str] = []
         self.refused: list[str] = []
         self.taken: list[str] = []
+        self.lost = 0
         self.most = 0
         self.box: Mailbox[str] = Mailbox(
             sim.runtime,
@@ -44,7 +45,7 @@ class Traffic:
             name="RxTest-1",
             payload=lambda item: item,
             on_ready=self._on_ready,
-            on_lost=lambda: None,
+            on_lost=self._on_lost,
             on_overrun=lambda: None,
         )
 
@@ -71,6 +72,9 @@ class Traffic:
                 self.accepted.append(message)
             self.most = max(self.most, len(self.box))
 
+    def _on_lost(self) -> None:
+        self.lost += sum(self.box.take_losses().values())
+
     def _on_ready(self) -> None:
         self._lease.loop.call_later(self._rests, self._take)
 
@@ -92,6 +96,33 @@ def test_mailbox_loses_and_doubles_nothing_between_threads(seed: int, overflow: 
         numbers = [int(message[1:]) for message in traffic.taken if message[0] == name]
         assert numbers == sorted(numbers)
     assert traffic.most <= MOST
+
+
+@pytest.mark.parametrize("overflow", [Overflow.drop_oldest(), Overflow.drop_newest()], ids=str)
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
+def test_mailbox_tells_of_every_loss_between_threads(seed: int, overflow: Overflow) -> None:
+    """What was accepted is taken once, or counted as lost."""
+    with Sim(seed, mode="threads", switch=0.3, stall=0.002) as sim:
+        traffic = Traffic(sim, overflow, 10**6, (0.05, 1.0)[seed % 2])
+        traffic.run(threads=4, each=30, sealed_at=(0.02, 5.0, 90.0)[seed % 3])
+    assert len(traffic.taken) + traffic.lost == len(traffic.accepted)
+    assert len(set(traffic.taken)) == len(traffic.taken)
+    assert set(traffic.taken) <= set(traffic.accepted)
+    assert len(traffic.accepted) + len(traffic.refused) == 4 * 30
+
+
+def test_loss_that_comes_while_the_loop_wakes_up_is_told_of() -> None:
+    """Whoever notes it finds the loop woken already; so that must not have looked yet."""
+    with Sim(mode="threads") as sim:
+        traffic = Traffic(sim, Overflow.drop_newest(), 10**6, 1.0)
+        with sim.pause_at("mailbox:Mailbox._wake", line="with self._lock") as pause:
+            traffic.box.put("first", 10)
+            pause.wait()
+            for _ in range(MOST):
+                traffic.box.put("next", 10)
+        sim.advance(2.0)
+        assert (len(traffic.taken), traffic.lost) == (MOST, 1)
+        traffic.run(threads=0, each=0, sealed_at=50.0)
 
 
 def test_message_that_comes_while_the_client_closes_is_sent() -> None:
