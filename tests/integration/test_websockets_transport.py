@@ -11,10 +11,11 @@ import ssl
 import struct
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -49,6 +50,7 @@ from rxplus.transport import (
     Connection,
     Listener,
     OnConnection,
+    Payload,
     Transport,
     WireOptions,
 )
@@ -503,6 +505,29 @@ class TestMessages(Bench):
                 client.connection.send(["before", "\ud800"])
             client.connection.send(["next"])
             assert await server.received(1) == ["next"]
+
+    @case
+    async def test_what_arrives_together_is_delivered_in_one_call(self) -> None:
+        """A receiver that takes batches gets one, of what came in one packet."""
+        async with self.site() as site, raw_client(await site.listen()) as raw:
+            server = await site.server_end()
+            batches: list[list[Payload]] = []
+
+            def take(messages: Sequence[Payload]) -> None:
+                batches.append(list(messages))
+                for message in messages:
+                    server.on_message(message)
+
+            receiver: Any = SimpleNamespace(
+                on_message=server.on_message,
+                on_messages=take,
+                on_writable=server.on_writable,
+                on_closed=server.on_closed,
+            )
+            server.connection.start(receiver)
+            await raw.send(Frame(TEXT, b"1"), Frame(TEXT, b"2"))
+            assert await server.received(2) == ["1", "2"]
+            assert batches == [["1", "2"]]
 
     @case
     async def test_messages_with_the_handshake_are_kept(self) -> None:

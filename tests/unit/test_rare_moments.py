@@ -186,7 +186,9 @@ def test_payload_size_of_kinds_of_text() -> None:
     assert payload_size(Text("\u20ac")) == len("\u20ac".encode())
 
 
-@pytest.mark.parametrize("payloads", [[], ["a", "bc"], ["a", "\u20ac"], ["a", b"bc"], [b"\xff"]])
+@pytest.mark.parametrize(
+    "payloads", [[], ["\u20ac"], ["a", "bc"], ["a", "\u20ac"], ["a", b"bc"], [b"\xff"]]
+)
 def test_payload_sizes_are_those_of_each(payloads: list[str | bytes]) -> None:
     """Also where the short way is not for all of them."""
     assert payload_sizes(payloads) == sum(map(payload_size, payloads))
