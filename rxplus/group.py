@@ -96,7 +96,7 @@ class RxWSClientGroup(Component[TaggedData]):
         )
         super().__init__(hub)
 
-        # What was made and checked here, rather than what was given: it takes half the time.
+        # What was made and checked here, rather than what was given: each path would do it again.
         shared = vars(given) | {
             "transport": transport,
             # A thousand paths are to be one series of each metric, not a thousand.

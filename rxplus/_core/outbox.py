@@ -89,13 +89,13 @@ class Outbox(Generic[T]):
         "_on_lost",
         "_pop",
         "_queue",
-        "waiting",
+        "parcels",
     )
 
     def __init__(self, buffer: Buffer, on_lost: OnLost) -> None:
         self._queue: deque[Parcel[T]] = deque()
-        self.waiting: Collection[Parcel[Any]] = self._queue
-        """What waits, oldest first: to be counted in half the time that a call would take."""
+        self.parcels: Collection[Parcel[Any]] = self._queue
+        """What waits, oldest first. Its length is told without a call of a Python function."""
         self._pop: Callable[[], Parcel[T]] = self._queue.popleft
         self._bytes = 0
         self._max_messages = buffer.max_messages
@@ -104,7 +104,7 @@ class Outbox(Generic[T]):
         self._on_lost = on_lost
 
     def __len__(self) -> int:
-        return len(self.waiting)
+        return len(self.parcels)
 
     @property
     def bytes(self) -> int:
@@ -152,7 +152,7 @@ class Outbox(Generic[T]):
         if self._bytes <= max_bytes:
             return self.clear()
         count = total = 0
-        for _, size in self.waiting:
+        for _, size in self.parcels:
             if count and total + size > max_bytes:
                 break
             count += 1
@@ -178,7 +178,7 @@ class Outbox(Generic[T]):
 
     def first(self) -> Parcel[T]:
         """Return the message in front, which there is."""
-        return next(iter(self.waiting))
+        return next(iter(self.parcels))
 
     def drop(self) -> None:
         """Remove it."""
@@ -227,7 +227,7 @@ class LatestOutbox(Outbox[T]):
         self._key = key
         self._by_key: OrderedDict[Hashable, Parcel[T]] = OrderedDict()
         self._pop = partial(_pop_first, self._by_key)
-        self.waiting = self._by_key.values()
+        self.parcels = self._by_key.values()
 
     def put(self, item: T, size: int) -> Put:
         key = self._key(item)
@@ -296,7 +296,7 @@ class AgedOutbox(Outbox[T]):
         self._now = now
         self._on_expired = on_expired
         self._taken_at = 0.0
-        self.waiting = inner.waiting
+        self.parcels = inner.parcels
 
     @property
     def bytes(self) -> int:

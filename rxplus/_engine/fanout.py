@@ -61,7 +61,7 @@ class Member:
         self._on_taken = on_taken
 
     def __len__(self) -> int:
-        return len(self.outbox.waiting)
+        return len(self.outbox.parcels)
 
     def __bool__(self) -> bool:
         return True

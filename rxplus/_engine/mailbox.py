@@ -90,7 +90,7 @@ class Mailbox(Generic[T]):
 
     def __len__(self) -> int:
         # The pile first: what is moved meanwhile counts twice rather than not at all.
-        return len(self._pile) + len(self._outbox.waiting)
+        return len(self._pile) + len(self._outbox.parcels)
 
     @property
     def waiting(self) -> int:
@@ -176,7 +176,7 @@ class Mailbox(Generic[T]):
         """Remove messages from the front: one, and more up to ``max_bytes`` in all."""
         with self._lock:
             count = len(self._pile)
-            if 0 < count * self._small <= max_bytes and not len(self._outbox.waiting):
+            if 0 < count * self._small <= max_bytes and not len(self._outbox.parcels):
                 # A few messages, past an outbox that stays as it is: put, wake-up and this take
                 # a third less time.
                 return list(map(_popleft, repeat(self._pile, count)))
