@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.sync.server import ServerConnection as SyncServerConnection
 
 from benchmarks.clock import latency
-from benchmarks.cores import CAN_CHOOSE, on_one
+from benchmarks.cores import CAN_CHOOSE, CAN_KEEP_AWAKE, awake, on_one
 from benchmarks.loops import run
 from benchmarks.model import MANY_ROUNDS, Benchmark, Config, Contender, Figures, Goal
 from benchmarks.sides import blocking, ours, plain, raw
@@ -150,11 +150,22 @@ _AS_SCHEDULED = Benchmark(
     ),
 )
 
-# What is left of a round trip when no core has to wake up from idle for it.
+# What is left of a round trip when no core has to wake up for it: since there is one only, or
+# since none sleeps.
 _ON_ONE_CORE = Benchmark(
     name="echo-one-core",
     title="blocking round trip, 64 B text, all threads on one core",
     contenders=tuple(Contender(one.name, on_one(one.run)) for one in _CONTENDERS),
 )
 
-BENCHMARKS = (_AS_SCHEDULED, *((_ON_ONE_CORE,) if CAN_CHOOSE else ()))
+_AWAKE = Benchmark(
+    name="echo-awake",
+    title="blocking round trip, 64 B text, on cores that are kept from sleeping",
+    contenders=tuple(Contender(one.name, awake(one.run)) for one in _CONTENDERS),
+)
+
+BENCHMARKS = (
+    _AS_SCHEDULED,
+    *((_ON_ONE_CORE,) if CAN_CHOOSE else ()),
+    *((_AWAKE,) if CAN_KEEP_AWAKE else ()),
+)
