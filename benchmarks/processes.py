@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
+from benchmarks.allocator import settle_allocator
+
 __all__ = ["LIMIT", "Wire", "hear", "process", "until_closed"]
 
 LIMIT = 120.0
@@ -26,7 +28,7 @@ def process(target: Callable[..., None], *args: Any) -> Iterator[Wire]:
     """
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
-    child = context.Process(target=target, args=(far, *args), daemon=True)
+    child = context.Process(target=_begin, args=(target, far, *args), daemon=True)
     child.start()
     far.close()
     try:
@@ -35,6 +37,11 @@ def process(target: Callable[..., None], *args: Any) -> Iterator[Wire]:
         near.close()
         child.join(LIMIT)
     assert child.exitcode == 0, f"{target.__name__} ended with {child.exitcode}"
+
+
+def _begin(target: Callable[..., None], *args: Any) -> None:
+    settle_allocator()
+    target(*args)
 
 
 def hear(wire: Wire, expected: str) -> None:

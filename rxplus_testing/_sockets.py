@@ -16,6 +16,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeAlias
 
 __all__ = ["Buffer", "ListeningSocket", "SocketName", "StreamEnd", "StreamSocket", "Watch"]
@@ -289,6 +290,10 @@ class ListeningSocket(_Socket):
 
     def listen(self, backlog: int) -> None:
         """Take note; it listens since it was made."""
+
+    def dup(self) -> AbstractContextManager[ListeningSocket]:
+        """Return it once more, to be closed apart."""
+        return nullcontext(self)
 
     def accept(self) -> tuple[StreamSocket, SocketName]:
         """Return the next connection and the address of its other side."""

@@ -79,17 +79,23 @@ def _one_by_one_plain(clients: int, count: int, config: Config) -> Figures:
         seconds = []
         heard = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def take() -> None:
+            try:
+                hear(wire, DONE)  # at once, or the loop would call again for the same
+            finally:
+                heard.set()
+
         async with plain.serving(_wait) as server:
             job = (connect_light_clients, plain.port_of(server), [_PATH] * clients, message, 1)
             with process(*job) as wire:
                 await asyncio.to_thread(hear, wire, READY)
-                loop.add_reader(wire.fileno(), heard.set)
+                loop.add_reader(wire.fileno(), take)
                 for _ in range(config.count(count, least=2)):
                     started = time.perf_counter()
                     broadcast(server.connections, message)
                     await heard.wait()
                     seconds.append(time.perf_counter() - started)
-                    hear(wire, DONE)
                     heard.clear()
                 loop.remove_reader(wire.fileno())
         return latency(seconds)

@@ -12,7 +12,7 @@ import struct
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -1108,6 +1108,17 @@ class TestListen(Bench):
         async with self.site() as site:
             line, _, _ = await self.ask(await site.listen(odd), upgrade())
             assert line.split() == ["HTTP/1.1", "499"]
+
+    @case
+    async def test_hundreds_may_wait_to_be_accepted(self) -> None:
+        """As when all clients of a server come back at once: none has to try again."""
+        async with self.site() as site:
+            listener = await site.listen()
+            with ExitStack() as clients:
+                for _ in range(300):
+                    # The loop, which would accept it, is held up; one too many gets no answer.
+                    client = socket.create_connection((LOOPBACK, listener.port), timeout=5)
+                    clients.enter_context(client)
 
     @pytest.mark.parametrize(
         "noise",

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketsListener"]
 
+BACKLOG = 4_096
+"""Most connections that wait to be accepted; the system's own limit cuts it, by default to this.
+
+The system forgets what comes beyond it, and the client tries again after 1, 2, 4 s and so on
+(RFC 6298). asyncio has 100, fewer than come back at once when a server of 1,000 has restarted.
+"""
+
 BIND_ATTEMPTS = 16
 """How often a port is looked for that is free on all addresses of a name."""
 
@@ -142,7 +149,15 @@ class WebSocketsListener:
         self._sockets = await self._bind_one_port(options)
         self._port = next(iter(_ports(self._sockets)), self._endpoint.port)
         await self._sockets.start_serving()
+        self._deepen_backlog()
         return self._sockets
+
+    def _deepen_backlog(self) -> None:
+        # Not by asyncio's own argument: that is also how many it accepts before anything else
+        # gets its turn, and how often it logs that there are no more file descriptors.
+        for shared in self._sockets.sockets:
+            with shared.dup() as sock:
+                sock.listen(BACKLOG)
 
     async def _bind_one_port(self, options: dict[str, Any]) -> asyncio.Server:
         """Bind the host, which may be a name with several addresses, to the same port on each."""
