@@ -11,6 +11,7 @@ import ssl
 import struct
 import threading
 import weakref
+from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -1119,6 +1120,22 @@ class TestListen(Bench):
                     # The loop, which would accept it, is held up; one too many gets no answer.
                     client = socket.create_connection((LOOPBACK, listener.port), timeout=5)
                     clients.enter_context(client)
+
+    def test_listening_fails_halfway(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was bound by then is let go of, and the caller is told."""
+
+        def dup(_: object) -> socket.socket:
+            raise OSError(errno.EMFILE, "no more")
+
+        async def body() -> None:
+            async with self.site() as site:
+                with monkeypatch.context() as patch:
+                    patch.setattr(TransportSocket, "dup", dup)
+                    with pytest.raises(OSError, match="no more"):
+                        await site.listen()
+                await site.listen()
+
+        self.run(body())
 
     @pytest.mark.parametrize(
         "noise",

@@ -148,8 +148,12 @@ class WebSocketsListener:
             options |= {"ssl": self._endpoint.tls, **tls_timeouts(self._endpoint.options)}
         self._sockets = await self._bind_one_port(options)
         self._port = next(iter(_ports(self._sockets)), self._endpoint.port)
-        await self._sockets.start_serving()
-        self._deepen_backlog()
+        try:
+            await self._sockets.start_serving()
+            self._deepen_backlog()
+        except BaseException:
+            self._sockets.close()
+            raise
         return self._sockets
 
     def _deepen_backlog(self) -> None:
