@@ -13,8 +13,9 @@ from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
-# The same examples on every run: a test that fails once fails again. No deadline: how long an
-# example takes is the machine's business.
+# The same examples on every run, so that a test which fails once fails again; nearly: hypothesis
+# also tries constants of the modules that a process has imported by then. No deadline: how long
+# an example takes is the machine's business.
 settings.register_profile("rxplus", derandomize=True, deadline=None, print_blob=True, database=None)
 settings.load_profile("rxplus")
 
