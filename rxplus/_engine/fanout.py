@@ -111,7 +111,7 @@ class FanOut:
         self._buffer = buffer
         self.mailbox: Mailbox[Outgoing] = Mailbox(
             hub.runtime,
-            hub.lease,
+            hub.answers,
             _intake(buffer),
             name=hub.name,
             payload=lambda outgoing: outgoing.payload,

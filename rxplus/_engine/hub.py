@@ -18,6 +18,7 @@ from reactivex import abc
 from rxplus._core.losses import Loss, LossReason
 from rxplus._core.protocol.numbers import Span
 from rxplus._core.stats import Stats
+from rxplus._engine.answers import Answers
 from rxplus._engine.notify import Direct, Notify, Scheduled
 from rxplus._engine.stream import Stream
 from rxplus.config import Limits, Timeouts
@@ -95,6 +96,7 @@ class Hub(Generic[T]):
         self.stats = Stats()
         self.started = runtime.now()
         self.lease: Lease = runtime.acquire()
+        self.answers = Answers(self.lease)
         self.probe: Probe = telemetry.probe(kind, name, self.stats)
         self.on_room: Callable[[], None] = _nothing
         self.deliver = self._notify(scheduler)

@@ -10,10 +10,11 @@ from typing import Generic, TypeVar
 
 from rxplus._core.losses import LossReason
 from rxplus._core.outbox import Parcel, Put, make_outbox, parcel_size
+from rxplus._engine.answers import Answers
 from rxplus._engine.room import Room
 from rxplus.config import Buffer
 from rxplus.errors import BufferFullError, ComponentClosedError
-from rxplus.runtime import Lease, Runtime
+from rxplus.runtime import Runtime
 
 __all__ = ["Mailbox"]
 
@@ -41,7 +42,7 @@ class Mailbox(Generic[T]):
 
     Args:
         runtime: gives lock, event and clock.
-        lease: the loop to wake.
+        answers: hands calls over to the loop.
         buffer: limits and policy.
         name: of the component, for error messages.
         payload: finds the message in what is put.
@@ -53,7 +54,7 @@ class Mailbox(Generic[T]):
     def __init__(
         self,
         runtime: Runtime,
-        lease: Lease,
+        answers: Answers,
         buffer: Buffer,
         *,
         name: str,
@@ -62,13 +63,15 @@ class Mailbox(Generic[T]):
         on_lost: Callable[[], None],
         on_overrun: Callable[[], None],
     ) -> None:
-        self._lease = lease
+        self._answers = answers
         self._name = name
         self._on_ready = on_ready
         self._on_lost = on_lost
         self._on_overrun = on_overrun
         self._lock = runtime.lock()
-        self._room = Room(runtime, lease, self._lock, buffer.overflow, name=name, fill=self._fill)
+        self._room = Room(
+            runtime, answers.lease, self._lock, buffer.overflow, name=name, fill=self._fill
+        )
         # What came the short way, and how it gets there: one step, for the interpreter.
         self._pile: deque[Parcel[T]] = deque()
         self._leave = self._pile.append
@@ -234,7 +237,7 @@ class Mailbox(Generic[T]):
                 return  # It was there in time, and sealing has moved it.
             woken, self._woken = self._woken, True
         if not woken:
-            self._lease.call_soon(self._wake)
+            self._answers.call_soon(self._wake)
 
     def _put(self, item: T, size: int, *, forced: bool = False) -> Put:
         with self._lock:
@@ -284,7 +287,7 @@ class Mailbox(Generic[T]):
 
     def _make(self, calls: list[Callable[[], None]]) -> None:
         for call in calls:
-            self._lease.call_soon(call)
+            self._answers.call_soon(call)
 
     @contextmanager
     def _watching_for_interruptions(self) -> Iterator[None]:
@@ -303,7 +306,7 @@ class Mailbox(Generic[T]):
         Ctrl-C, or what else a signal's handler raises, may come between the two, and other
         threads rely on it from then on.
         """
-        self._lease.call_soon(self._wake)
+        self._answers.call_soon(self._wake)
 
     def _closed(self) -> ComponentClosedError:
         return ComponentClosedError(f"{self._name} is closed")

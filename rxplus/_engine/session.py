@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rxplus._core.outbox import Parcel, Source, parcel_message, parcel_size
 from rxplus._core.sizes import payload_size, payload_sizes
 from rxplus._core.stats import Stats
+from rxplus._engine.answers import Answers
 from rxplus._engine.hub import Hub
 from rxplus._engine.signal import Signal
 from rxplus._engine.stream import each
@@ -110,7 +111,7 @@ class Session:
     def receiver(self) -> Receiver:
         """What the connection is to deliver to."""
         # With a scheduler reading may have to be paused after any message.
-        return _InBatches(self) if self._audience.direct else self
+        return _InBatches(self, self._hub.answers) if self._audience.direct else self
 
     # ── in: the connection's Receiver ─────────────────────────────────────────────────────
 
@@ -253,13 +254,13 @@ class Session:
 
 
 class _InBatches:
-    """Receives for a session, in one call what has arrived together."""
+    """Receives for a session whose subscribers run at once, and may answer."""
 
     __slots__ = ("on_closed", "on_message", "on_messages", "on_writable")
 
-    def __init__(self, session: Session) -> None:
-        self.on_message = session.on_message
-        self.on_messages = session.take_all
+    def __init__(self, session: Session, answers: Answers) -> None:
+        self.on_message: Callable[..., None] = partial(answers.tell, session.on_message)
+        self.on_messages: Callable[..., None] = partial(answers.tell, session.take_all)
         self.on_writable = session.on_writable
         self.on_closed = session.on_closed
 

@@ -97,7 +97,7 @@ class Supervisor:
         """Set while connected, and for good once closed: for threads that wait."""
         self.mailbox: Mailbox[Payload] = Mailbox(
             hub.runtime,
-            hub.lease,
+            hub.answers,
             buffer,
             name=hub.name,
             payload=lambda payload: payload,

@@ -22,6 +22,7 @@ from rxplus import (
 )
 from rxplus._core import outbox
 from rxplus._engine import mailbox
+from rxplus._engine.answers import Answers
 from rxplus._engine.mailbox import Mailbox
 from rxplus_testing import Sim
 
@@ -68,7 +69,7 @@ class Office:
         self.heard: list[str] = []
         self.box = kind(
             runtime,
-            lease,
+            Answers(lease),
             Buffer(
                 max_messages=max_messages,
                 max_bytes=max_bytes,

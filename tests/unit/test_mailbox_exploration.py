@@ -8,6 +8,7 @@ import pytest
 from world import World
 
 from rxplus import Buffer, BufferFullError, ComponentClosedError, Overflow
+from rxplus._engine.answers import Answers
 from rxplus._engine.mailbox import Mailbox
 from rxplus_testing import Sim
 
@@ -40,7 +41,7 @@ class Traffic:
         self.most = 0
         self.box: Mailbox[str] = Mailbox(
             sim.runtime,
-            self._lease,
+            Answers(self._lease),
             Buffer(max_messages=MOST, max_bytes=MOST * 10, overflow=overflow),
             name="RxTest-1",
             payload=lambda item: item,
