@@ -256,13 +256,23 @@ class Session:
 class _InBatches:
     """Receives for a session whose subscribers run at once, and may answer."""
 
-    __slots__ = ("on_closed", "on_message", "on_messages", "on_writable")
+    __slots__ = ("_answers", "_session")
 
     def __init__(self, session: Session, answers: Answers) -> None:
-        self.on_message: Callable[..., None] = partial(answers.tell, session.on_message)
-        self.on_messages: Callable[..., None] = partial(answers.tell, session.take_all)
-        self.on_writable = session.on_writable
-        self.on_closed = session.on_closed
+        self._session = session
+        self._answers = answers
+
+    def on_message(self, message: Payload) -> None:
+        self._answers.tell(self._session.on_message, message)
+
+    def on_messages(self, messages: Sequence[Payload]) -> None:
+        self._answers.tell(self._session.take_all, messages)
+
+    def on_writable(self) -> None:
+        self._session.on_writable()
+
+    def on_closed(self, info: CloseInfo) -> None:
+        self._session.on_closed(info)
 
 
 def is_loopback(connection: Connection) -> bool:
