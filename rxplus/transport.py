@@ -164,7 +164,8 @@ class BatchReceiver(Receiver, Protocol):
     """A receiver that would rather have in one call what has arrived together.
 
     A transport may give it messages either way. It is given a batch whole: pausing or aborting
-    in the middle of one keeps back only what comes after it.
+    in the middle of one keeps back only what comes after it. A batch is best the last of what
+    has arrived together, since it may be answered at once.
     """
 
     def on_messages(self, messages: Sequence[Payload]) -> None:
@@ -211,6 +212,7 @@ class Connection(Protocol):
 
         All are taken, or none: when it raises, nothing of ``messages`` was sent.
         May be called while not ``writable``; the caller is then using memory.
+        No receiver is called before it returns.
 
         Args:
             messages: text that is valid UTF-8, and bytes.
@@ -272,6 +274,8 @@ class Listener(Protocol):
         Args:
             connections: connections that this listener accepted.
             messages: as for :meth:`Connection.send`.
+
+        Like that it calls no receiver before it returns.
         """
 
     async def close(self) -> None:

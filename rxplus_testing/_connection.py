@@ -195,7 +195,7 @@ class MemoryConnection:
             text = f"over size limit ({message.size} > {limit} bytes)"
             self.fail(1009, text, ValueError(text))
             return
-        if self._more and isinstance(self._receiver, BatchReceiver):
+        if isinstance(self._receiver, BatchReceiver):
             self._call(self._receiver.on_messages, [message.payload, *self._take_more()])
         else:
             self._call(self._receiver.on_message, message.payload)

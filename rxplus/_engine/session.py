@@ -263,7 +263,7 @@ class _InBatches:
         self._answers = answers
 
     def on_message(self, message: Payload) -> None:
-        self._answers.tell(self._session.on_message, message)
+        self._session.on_message(message)  # others may follow, which are answered with it
 
     def on_messages(self, messages: Sequence[Payload]) -> None:
         self._answers.tell(self._session.take_all, messages)

@@ -107,3 +107,20 @@ class ConcurrencyCases(TransportBench):
             assert (await client.closed()).code == 4000
             assert client.messages == ["1", "2", "3"]
             await closing[0]
+
+    @case
+    async def test_concurrency_sending_tells_nobody(self) -> None:
+        """No receiver is called before send or broadcast returns: it might send as well."""
+        sending = False
+        told: list[bool] = []
+        async with self.site() as site:
+            listener = await site.listen()
+            client, server = await site.connect(listener)
+            client.hook = server.hook = lambda _message: told.append(sending)
+            sending = True
+            client.connection.send(["up"])
+            listener.broadcast([server.connection], ["down"])
+            sending = False
+            same(await server.received(1), ["up"])
+            same(await client.received(1), ["down"])
+            assert told == [False, False]

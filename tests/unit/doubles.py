@@ -7,7 +7,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, cast
 
 from rxplus import BeginExit
 
@@ -87,9 +86,8 @@ class ManualLease:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Nothing here needs the loop itself, or knows it for asyncio's own."""
-        nothing: Any = object()
-        return cast("asyncio.AbstractEventLoop", nothing)
+        """Nothing here needs the loop itself."""
+        raise NotImplementedError
 
     def in_loop(self) -> bool:
         """Tell whether the loop is in a callback; the others may run before."""

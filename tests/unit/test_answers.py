@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from doubles import ManualLease
 from world import World
 
-from rxplus import Lease, RxWSClient, RxWSServer, TaggedData
+from rxplus import Lease, RxWSClient, RxWSClientGroup, RxWSServer, TaggedData
 from rxplus._engine.answers import Answers
 from rxplus_testing import Sim
 
@@ -109,19 +109,36 @@ def test_answers_are_calls_to_the_loop_when_nobody_is_told(turn: Turn) -> None:
 
 
 def test_answers_are_made_although_something_raises(turn: Turn) -> None:
-    """What subscribers let through stops nobody else's answer."""
+    """What subscribers let through stops nobody else's answer, and each error is told of."""
 
     def answer_and_fail(message: str) -> None:
-        turn.answers.call_soon(partial(_fail, "wake"))
+        turn.answers.call_soon(partial(_fail, "first"))
+        turn.answers.call_soon(partial(_fail, "second"))
         turn.answer(message)
         _fail("told")
 
     heard = turn.run(partial(turn.tell, "a", answer_and_fail))
     assert heard == ["told a", "answered a"]
+    failures = [str(failure["exception"]) for failure in turn.sim.loop.failures]
+    turn.sim.loop.failures.clear()
+    assert failures == ["told", "first", "second"]
+
+
+def test_answers_that_raise_are_not_about_who_was_told(turn: Turn) -> None:
+    """A connection goes on, whatever comes of an answer to what it brought."""
+    heard = turn.run(partial(turn.tell, "a", lambda _: turn.answers.call_soon(_end)))
+    assert heard == ["done"]
     (failure,) = turn.sim.loop.failures
     turn.sim.loop.failures.clear()
-    error = failure["exception"]
-    assert (str(error), str(error.__context__)) == ("wake", "told")
+    assert isinstance(failure["exception"], _End)
+
+
+class _End(BaseException):
+    """Such as the end of a test."""
+
+
+def _end() -> None:
+    raise _End
 
 
 def _fail(why: str) -> None:
@@ -141,16 +158,31 @@ def test_answers_within_answers_are_made(turn: Turn) -> None:
     assert heard == told
 
 
+def test_answers_to_what_comes_of_an_answer_take_another_turn(turn: Turn) -> None:
+    """Or a loss that is answered by what is lost as well would hold up the loop for ever."""
+
+    def answer_what_comes_of_it(message: str) -> None:
+        turn.note(f"told {message}")
+        turn.answers.call_soon(partial(turn.answer, "b"))
+
+    heard = turn.run(partial(turn.tell, "a", answer_what_comes_of_it))
+    assert heard == ["told a", "told b", "done", "answered b"]
+
+
 def test_answers_are_calls_to_the_loop_where_it_does_not_show_what_it_has_to_do() -> None:
     """Such as uvloop's."""
-    lease = ManualLease()
+    lease = _LeaseOf(cast("asyncio.AbstractEventLoop", Unknown()))
     heard: list[str] = []
     answers = Answers(lease)
-    lease.is_loop = True
     answers.tell(lambda what: answers.call_soon(partial(heard.append, what)), "answered")
     assert heard == []
-    lease.run()
-    assert heard == ["answered"]
+
+
+class Unknown:
+    """A loop of which nothing is known but how to hand over calls, which it does not make."""
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, asyncio.SelectorEventLoop])
@@ -206,7 +238,7 @@ class _LeaseOf(ManualLease):
 class Answering:
     """A component that answers, and counts when its answers go out."""
 
-    def __init__(self, world: World, part: RxWSServer | RxWSClient) -> None:
+    def __init__(self, world: World, part: RxWSServer | RxWSClient | RxWSClientGroup) -> None:
         self._world = world
         self._part = part
         self.sent: list[int] = []
@@ -247,6 +279,20 @@ def test_client_answers_in_the_same_turn(world: World) -> None:
     server.close()
 
 
+def test_group_answers_in_the_same_turn(world: World) -> None:
+    """By the client that was told: its mailbox is what is woken."""
+    server = world.server()
+    group = world.group(server)
+    answering = Answering(world, group)
+    group.open_path("/a")
+    assert group.wait_connected(10)
+    server.on_next(TaggedData("/a", "a"))
+    world.settle()
+    assert answering.sent == [0, 1]
+    group.close()
+    server.close()
+
+
 def test_server_answers_what_arrives_in_the_same_turn_together(world: World) -> None:
     """A fan-out for each of many peers would be as many times as much work."""
     server = world.server()
@@ -258,3 +304,21 @@ def test_server_answers_what_arrives_in_the_same_turn_together(world: World) -> 
     assert answering.sent == [0, 0, 0, 0, 9, 9]
     for part in (*clients, server):
         part.close()
+
+
+def test_server_keeps_the_peer_whose_answer_raises(world: World) -> None:
+    """A subscriber of its losses lets something through; the one who asked has no part in it."""
+    server = world.server()
+    heard = world.sim.record(server)
+    server.subscribe(lambda value: server.on_next(TaggedData("/nobody", value.data)))
+    server.losses.subscribe(lambda _: _end())
+    client = world.connected(server)
+    for message in ("a", "b"):
+        client.on_next(message)
+        world.settle()
+    assert [value.data for value in heard.values] == ["a", "b"]
+    assert client.health().connections_opened == 1
+    assert [type(failure["exception"]) for failure in world.sim.loop.failures] == [_End, _End]
+    world.sim.loop.failures.clear()
+    client.close()
+    server.close()

@@ -662,3 +662,51 @@ def test_inbound_drops_what_came_with_a_message_that_ended_it() -> None:
         return recorder.messages
 
     assert asyncio.run(check()) == ["first"]
+
+
+class Batches(Recorder):
+    """A receiver that shows what came in one call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[Payload] | Payload] = []
+
+    def on_message(self, message: Payload) -> None:
+        self.calls.append(message)
+
+    def on_messages(self, messages: list[Payload]) -> None:
+        self.calls.append(list(messages))
+
+
+IN_BETWEEN = {
+    "ping": frame(Opcode.PING, b"p"),
+    "fragments": text("", fin=False) + frame(Opcode.CONT, b""),
+}
+
+
+@pytest.mark.parametrize("between", IN_BETWEEN.values(), ids=IN_BETWEEN)
+@pytest.mark.parametrize("kind", [Wire, PicowsWire])
+def test_only_what_comes_last_comes_as_a_batch(kind: type[Wire], between: bytes) -> None:
+    """Who gets a batch may answer it at once, and answers to one read are to go out together."""
+
+    async def check() -> None:
+        wire, batches = await opened(kind, recorder=Batches())
+        assert isinstance(batches, Batches)
+        read_by(wire, text("a") + text("b") + between + text("c") + text("d") + text("e")[:-1])
+        assert [call for call in batches.calls if call] == ["a", "b", ["c", "d"]]
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_what_the_library_reads_comes_one_by_one() -> None:
+    """It shows one message after the other, and not which is the last."""
+
+    async def check() -> None:
+        wire, batches = await opened(LibraryWire, recorder=Batches())
+        assert isinstance(batches, Batches)
+        read_by(wire, text("a") + text("b"))
+        assert batches.calls == ["a", "b"]
+        wire.connection_lost(None)
+
+    asyncio.run(check())

@@ -268,7 +268,7 @@ class InBatches(End):
 
 
 def test_messages_that_arrive_together_come_in_one_call(world: World) -> None:
-    """To those who ask for it; a single one, or one that is too large, comes by itself."""
+    """To those who ask for it, and a single one as well; not one that is too large."""
     world.listen(max_message_size=4)
     client = world.connect()
     server = world.servers[-1]
@@ -284,7 +284,7 @@ def test_messages_that_arrive_together_come_in_one_call(world: World) -> None:
     world.sim.advance(1.0)
     server.resume()
     world.sim.advance(1.0)
-    assert [event for _, event in server.events[:3]] == [["a", b"b", "c"], "d", ["e", "f"]]
+    assert [event for _, event in server.events[:3]] == [["a", b"b", "c"], ["d"], ["e", "f"]]
     assert server.code == 1009
 
 

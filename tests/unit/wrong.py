@@ -278,6 +278,18 @@ class HidesForeignThreads(Mouth):
             pass
 
 
+@wrong_mouth("concurrency_sending_tells_nobody")
+class HearsItselfAtOnce(Mouth):
+    def start(self, receiver: Receiver) -> None:
+        super().start(receiver)
+        self.receiver = receiver
+
+    def send(self, messages: Sequence[Payload]) -> None:
+        self.inner.send(messages)
+        for message in messages:
+            self.receiver.on_message(message)
+
+
 # What is heard.
 
 

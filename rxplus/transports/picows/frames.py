@@ -108,16 +108,16 @@ class _Sorter(WSListener):
         self.over = True
         del self._wire
 
-    def deliver(self) -> None:
-        """Deliver what has been read."""
+    def deliver(self, *, more: bool) -> None:
+        """Deliver what has been read; there may be ``more`` to deliver of the same read."""
         if self._batch:
             batch = self._batch.copy()
             self._batch.clear()
-            self._wire.deliver(batch)
+            self._wire.deliver(batch, more=more)
 
     def _leave(self, frame: WSFrame) -> None:
         """Have the library take a fragment, a control frame, or what is not allowed."""
-        self.deliver()
+        self.deliver(more=True)
         if self.over:
             return
         flags = frame.fin << 7 | frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
@@ -171,7 +171,7 @@ class Frames(Outpost, WSProtocol):
         if self._sorter.over:
             return
         super().buffer_updated(nbytes)
-        self._sorter.deliver()
+        self._sorter.deliver(more=False)
         if self._output.refused and not self._sorter.over:
             self._fail()
 

@@ -66,8 +66,13 @@ class Inbound(LibraryConnection):
         """
         return not self.protocol.extensions and not self.protocol.debug
 
-    def deliver(self, messages: Sequence[Payload]) -> None:
-        """Take messages that have arrived. What is built on this says how."""
+    def deliver(self, messages: Sequence[Payload], *, more: bool) -> None:
+        """Take messages that have arrived. What is built on this says how.
+
+        Args:
+            messages: in order.
+            more: whether there may be more to take of what has arrived with them.
+        """
 
     def forget_partial(self) -> None:
         """Let go of what has come of a frame, whose rest means nothing any more."""
@@ -120,7 +125,8 @@ class Inbound(LibraryConnection):
         if protocol.current_size is None:  # else the frame belongs to a message in fragments
             messages, end = whole_messages(data, at, masked=protocol.side is SERVER, limit=limit)
             if messages:
-                self.deliver(messages)
+                size = len(data)
+                self.deliver(messages, more=end < size and frame_end(data, end) <= size)
                 return end
         end = frame_end(data, at)
         if end > len(data) and end - at <= max(MOST_HEAD, min(MOST_KEPT, limit)):
@@ -153,7 +159,7 @@ class Inbound(LibraryConnection):
             return
         finally:
             large.let_go()
-        self.deliver((message,))
+        self.deliver((message,), more=False)
 
     def _pass_on(self, data: bytes | memoryview, at: int, end: int) -> int:
         """Give a frame to the library, or as much as is there; return how far."""

@@ -108,10 +108,10 @@ class Wire(Keepalive):
             self.fail(CloseCode.MESSAGE_TOO_BIG, str(exc), exc)
             return
         if message is not None:
-            self.deliver((message,))
+            self.deliver((message,), more=True)
 
-    def deliver(self, messages: Sequence[Payload]) -> None:
-        if self._batch_sink is not None and self._sink is not None:
+    def deliver(self, messages: Sequence[Payload], *, more: bool) -> None:
+        if self._batch_sink is not None and self._sink is not None and not more:
             self._batch_sink(messages)
             return
         for message in messages:
