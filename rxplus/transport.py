@@ -164,12 +164,17 @@ class BatchReceiver(Receiver, Protocol):
     """A receiver that would rather have in one call what has arrived together.
 
     A transport may give it messages either way. It is given a batch whole: pausing or aborting
-    in the middle of one keeps back only what comes after it. A batch is best the last of what
-    has arrived together, since it may be answered at once.
+    in the middle of one keeps back only what comes after it.
     """
 
-    def on_messages(self, messages: Sequence[Payload]) -> None:
-        """Take whole messages, in order."""
+    def on_messages(self, messages: Sequence[Payload], *, more: bool) -> None:
+        """Take whole messages.
+
+        Args:
+            messages: in order.
+            more: whether something else may have arrived together with them, that is still to
+                come. If not, they may be answered at once.
+        """
 
 
 class Connection(Protocol):

@@ -196,7 +196,8 @@ class MemoryConnection:
             self.fail(1009, text, ValueError(text))
             return
         if isinstance(self._receiver, BatchReceiver):
-            self._call(self._receiver.on_messages, [message.payload, *self._take_more()])
+            messages = [message.payload, *self._take_more()]
+            self._call(self._receiver.on_messages, messages, more=bool(self._inbox))
         else:
             self._call(self._receiver.on_message, message.payload)
 
@@ -368,10 +369,10 @@ class MemoryConnection:
             self._call(receiver.on_closed, info)
         self._ended.set_result(None)
 
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
+    def _call(self, callback: Callable[..., None], *args: object, **options: object) -> None:
         """Call a receiver. It must not raise; if it does, the simulation gets to know."""
         try:
-            callback(*args)
+            callback(*args, **options)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
             self._loop.call_exception_handler(
                 {"message": f"{callback.__qualname__} raised", "exception": error}

@@ -111,7 +111,7 @@ class Session:
     def receiver(self) -> Receiver:
         """What the connection is to deliver to."""
         # With a scheduler reading may have to be paused after any message.
-        return _InBatches(self, self._hub.answers) if self._audience.direct else self
+        return _AtOnce(self, self._hub.answers) if self._audience.direct else self
 
     # ── in: the connection's Receiver ─────────────────────────────────────────────────────
 
@@ -253,7 +253,7 @@ class Session:
             self._hub.report(exc, "unsafe datatype")
 
 
-class _InBatches:
+class _AtOnce:
     """Receives for a session whose subscribers run at once, and may answer."""
 
     __slots__ = ("_answers", "_session")
@@ -263,10 +263,14 @@ class _InBatches:
         self._answers = answers
 
     def on_message(self, message: Payload) -> None:
-        self._session.on_message(message)  # others may follow, which are answered with it
+        self._session.on_message(message)
 
-    def on_messages(self, messages: Sequence[Payload]) -> None:
-        self._answers.tell(self._session.take_all, messages)
+    def on_messages(self, messages: Sequence[Payload], *, more: bool) -> None:
+        if more:
+            # What is answered goes out with the answers to that.
+            self._session.take_all(messages)
+        else:
+            self._answers.tell(self._session.take_all, messages)
 
     def on_writable(self) -> None:
         self._session.on_writable()

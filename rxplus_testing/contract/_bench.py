@@ -127,7 +127,7 @@ class _InBatches:
         self.on_writable = end.on_writable
         self.on_closed = end.on_closed
 
-    def on_messages(self, messages: Sequence[Payload]) -> None:
+    def on_messages(self, messages: Sequence[Payload], *, more: bool) -> None:
         """Take down messages."""
         for message in messages:
             self.on_message(message)

@@ -512,10 +512,10 @@ class TestMessages(Bench):
         """A receiver that takes batches gets one, of what came in one packet."""
         async with self.site() as site, raw_client(await site.listen()) as raw:
             server = await site.server_end()
-            batches: list[list[Payload]] = []
+            batches: list[tuple[list[Payload], bool]] = []
 
-            def take(messages: Sequence[Payload]) -> None:
-                batches.append(list(messages))
+            def take(messages: Sequence[Payload], *, more: bool) -> None:
+                batches.append((list(messages), more))
                 for message in messages:
                     server.on_message(message)
 
@@ -528,7 +528,7 @@ class TestMessages(Bench):
             server.connection.start(receiver)
             await raw.send(Frame(TEXT, b"1"), Frame(TEXT, b"2"))
             assert await server.received(2) == ["1", "2"]
-            assert batches == [["1", "2"]]
+            assert batches == [(["1", "2"], False)]
 
     @case
     async def test_messages_with_the_handshake_are_kept(self) -> None:

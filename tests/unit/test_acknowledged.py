@@ -307,7 +307,7 @@ def test_session_loses_nothing_by_what_a_subscriber_raises(
 
     def arrive() -> None:
         with suppress(KeyboardInterrupt):
-            member_of(server).session.receiver.on_messages(messages)  # type: ignore[attr-defined]
+            member_of(server).session.receiver.on_messages(messages, more=False)  # type: ignore[attr-defined]
 
     world.on_loop(arrive)
     assert seen == [1, 2, 3, 4]

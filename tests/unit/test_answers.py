@@ -306,6 +306,34 @@ def test_server_answers_what_arrives_in_the_same_turn_together(world: World) -> 
         part.close()
 
 
+def test_server_answers_what_may_not_be_the_last_of_a_read_later(world: World) -> None:
+    """A message that comes before a ping, say; and what is behind that."""
+    server = world.server()
+    answering = Answering(world, server)
+    client = world.connected(server)
+    (peer,) = server.peers
+    receiver: Any = peer._member.session.receiver
+    world.on_loop(lambda: receiver.on_messages(["a"], more=True))
+    world.on_loop(lambda: receiver.on_message("b"))
+    world.on_loop(lambda: receiver.on_messages(["c"], more=False))
+    assert answering.sent == [0, 0, 1, 1, 2, 3]
+    client.close()
+    server.close()
+
+
+def test_server_does_not_answer_who_has_closed(world: World) -> None:
+    """What came with a close frame was not the last of what had arrived."""
+    server = world.server()
+    answering = Answering(world, server)
+    client = world.connected(server)
+    client.on_next("a")
+    client.close()
+    world.settle()
+    assert answering.sent == [0, 0]
+    assert server.health().losses == {"disconnected": 1}
+    server.close()
+
+
 def test_server_keeps_the_peer_whose_answer_raises(world: World) -> None:
     """A subscriber of its losses lets something through; the one who asked has no part in it."""
     server = world.server()

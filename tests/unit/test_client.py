@@ -151,11 +151,11 @@ def test_client_unpackages_what_arrives_together(
     seen, errors = world.sim.record(client), world.sim.record(client.errors)
     session: Any = client._supervisor._session
     receiver = session.receiver
-    world.on_loop(lambda: receiver.on_messages(["a", b"b", "c"]))
+    world.on_loop(lambda: receiver.on_messages(["a", b"b", "c"], more=False))
     assert seen.values == values
     assert len(errors.values) == 3 - len(values)
     same: list[str | bytes] = [b"b", b"c"] if datatype == "bytes" else ["a", "c"]
-    world.on_loop(lambda: receiver.on_messages(same))
+    world.on_loop(lambda: receiver.on_messages(same, more=False))
     assert len(seen.values) == len(values) + 2
     assert seen.values[-2:] == (same if datatype == "bytes" else values)
     client.close()

@@ -665,17 +665,17 @@ def test_inbound_drops_what_came_with_a_message_that_ended_it() -> None:
 
 
 class Batches(Recorder):
-    """A receiver that shows what came in one call."""
+    """A receiver that shows what came in one call, and whether more was to come."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[list[Payload] | Payload] = []
+        self.calls: list[tuple[list[int], bool]] = []
+        """The sizes, of what is not empty."""
 
-    def on_message(self, message: Payload) -> None:
-        self.calls.append(message)
-
-    def on_messages(self, messages: list[Payload]) -> None:
-        self.calls.append(list(messages))
+    def on_messages(self, messages: list[Payload], *, more: bool) -> None:
+        sizes = [len(message) for message in messages if message]
+        if sizes:
+            self.calls.append((sizes, more))
 
 
 IN_BETWEEN = {
@@ -686,27 +686,53 @@ IN_BETWEEN = {
 
 @pytest.mark.parametrize("between", IN_BETWEEN.values(), ids=IN_BETWEEN)
 @pytest.mark.parametrize("kind", [Wire, PicowsWire])
-def test_only_what_comes_last_comes_as_a_batch(kind: type[Wire], between: bytes) -> None:
-    """Who gets a batch may answer it at once, and answers to one read are to go out together."""
+def test_batches_tell_whether_more_has_arrived(kind: type[Wire], between: bytes) -> None:
+    """Answers to all of a read are to go out together, and at once."""
 
     async def check() -> None:
         wire, batches = await opened(kind, recorder=Batches())
         assert isinstance(batches, Batches)
-        read_by(wire, text("a") + text("b") + between + text("c") + text("d") + text("e")[:-1])
-        assert [call for call in batches.calls if call] == ["a", "b", ["c", "d"]]
+        read_by(wire, text("1") + text("12") + between + text("123") + text("1234")[:-1])
+        assert batches.calls == [([1, 2], True), ([3], False)]
         wire.connection_lost(None)
 
     asyncio.run(check())
 
 
-def test_what_the_library_reads_comes_one_by_one() -> None:
-    """It shows one message after the other, and not which is the last."""
+AFTER_LARGE: dict[str, tuple[bytes, list[tuple[list[int], bool]]]] = {
+    "nothing": (b"", [([LIMIT], False)]),
+    "message": (text("1"), [([LIMIT], True), ([1], False)]),
+    "ping": (frame(Opcode.PING, b"p") + text("1"), [([LIMIT], True), ([1], False)]),
+    "beginning": (text("1")[:-1], [([LIMIT], False)]),
+}
+
+
+@pytest.mark.parametrize(("rest", "calls"), AFTER_LARGE.values(), ids=AFTER_LARGE)
+def test_batches_tell_what_has_arrived_after_a_large_message(
+    rest: bytes, calls: list[tuple[list[int], bool]]
+) -> None:
+    """Its end comes in the middle of a read like that of any other."""
+
+    async def check() -> None:
+        wire, batches = await opened(recorder=Batches())
+        assert isinstance(batches, Batches)
+        data = binary(LIMIT)
+        read_by(wire, data[:-5])
+        read_by(wire, data[-5:] + rest)
+        assert batches.calls == calls
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
+def test_batches_of_what_the_library_reads_are_never_known_to_be_the_last() -> None:
+    """It shows one message after the other."""
 
     async def check() -> None:
         wire, batches = await opened(LibraryWire, recorder=Batches())
         assert isinstance(batches, Batches)
-        read_by(wire, text("a") + text("b"))
-        assert batches.calls == ["a", "b"]
+        read_by(wire, text("1") + text("12"))
+        assert batches.calls == [([1], True), ([2], True)]
         wire.connection_lost(None)
 
     asyncio.run(check())

@@ -262,9 +262,9 @@ def test_hold_delays_and_release_delivers_in_order(world: World) -> None:
 class InBatches(End):
     """Takes in one call what has arrived together."""
 
-    def on_messages(self, messages: Sequence[Payload]) -> None:
+    def on_messages(self, messages: Sequence[Payload], *, more: bool) -> None:
         """Write them down as one."""
-        self.events.append((self._world.sim.now, list(messages)))
+        self.events.append((self._world.sim.now, (*messages, more)))
 
 
 def test_messages_that_arrive_together_come_in_one_call(world: World) -> None:
@@ -284,7 +284,8 @@ def test_messages_that_arrive_together_come_in_one_call(world: World) -> None:
     world.sim.advance(1.0)
     server.resume()
     world.sim.advance(1.0)
-    assert [event for _, event in server.events[:3]] == [["a", b"b", "c"], ["d"], ["e", "f"]]
+    told = [event for _, event in server.events[:3]]
+    assert told == [("a", b"b", "c", False), ("d", False), ("e", "f", True)]
     assert server.code == 1009
 
 

@@ -182,7 +182,7 @@ def together(world: World, peer: Peer, *messages: str) -> None:
     """Have messages of a peer arrive in one read."""
     receiver = peer._member.session.receiver
     assert isinstance(receiver, BatchReceiver)
-    world.on_loop(lambda: receiver.on_messages(messages))
+    world.on_loop(lambda: receiver.on_messages(messages, more=False))
 
 
 def test_messages_that_arrive_together(world: World) -> None:

@@ -278,16 +278,35 @@ class HidesForeignThreads(Mouth):
             pass
 
 
-@wrong_mouth("concurrency_sending_tells_nobody")
-class HearsItselfAtOnce(Mouth):
+class _Attentive(Mouth):
     def start(self, receiver: Receiver) -> None:
         super().start(receiver)
         self.receiver = receiver
 
-    def send(self, messages: Sequence[Payload]) -> None:
-        self.inner.send(messages)
+    def hear(self, messages: Sequence[Payload]) -> None:
         for message in messages:
             self.receiver.on_message(message)
+
+
+@wrong_mouth("concurrency_sending_tells_nobody")
+class HearsItselfAtOnce(_Attentive):
+    def send(self, messages: Sequence[Payload]) -> None:
+        super().send(messages)
+        self.hear(messages)
+
+
+class _Echoing(Door):
+    def broadcast(self, connections: Iterable[Connection], messages: Sequence[Payload]) -> None:
+        super().broadcast(connections := list(connections), messages)
+        for connection in connections:
+            assert isinstance(connection, _Attentive)
+            connection.hear(messages)
+
+
+@wrong("concurrency_sending_tells_nobody")
+class HearsBroadcastsAtOnce(Right):
+    mouth = _Attentive
+    door = _Echoing
 
 
 # What is heard.
@@ -297,7 +316,7 @@ class HearsItselfAtOnce(Mouth):
 class GivesBatchesTwice(Ear):
     def on_message(self, message: Payload) -> None:
         if isinstance(self.receiver, BatchReceiver):
-            self.receiver.on_messages([message, message])
+            self.receiver.on_messages([message, message], more=False)
         else:
             self.receiver.on_message(message)
 

@@ -12,7 +12,7 @@ from websockets.streams import StreamReader
 
 from rxplus.transports.websockets.memory import memory_of
 from rxplus.transports.websockets.partial import LargeMessage
-from rxplus.transports.websockets.reading import begin_large, frame_end, whole_messages
+from rxplus.transports.websockets.reading import begin_large, frame_end, is_whole, whole_messages
 
 if TYPE_CHECKING:
     from rxplus.transport import Payload
@@ -71,7 +71,7 @@ class Inbound(LibraryConnection):
 
         Args:
             messages: in order.
-            more: whether there may be more to take of what has arrived with them.
+            more: whether something else may have arrived with them, that is still to come.
         """
 
     def forget_partial(self) -> None:
@@ -87,11 +87,12 @@ class Inbound(LibraryConnection):
         if within:
             # Of what is within a large frame a copy would be one too many. What comes after it is
             # copied first: who is told of the frame may have something read to the same buffer.
-            part, data = data[:within], bytes(data[within:])
+            part, rest = data[:within], bytes(data[within:])
             if self._large is None:
                 self._pass_on(part, 0, within)
             else:
-                self._go_on(self._large, part)
+                self._go_on(self._large, part, more=is_whole(rest, 0))
+            data = rest
         if not data:
             return
         data, self._rest = self._rest + data, b""  # makes bytes of a view
@@ -125,8 +126,7 @@ class Inbound(LibraryConnection):
         if protocol.current_size is None:  # else the frame belongs to a message in fragments
             messages, end = whole_messages(data, at, masked=protocol.side is SERVER, limit=limit)
             if messages:
-                size = len(data)
-                self.deliver(messages, more=end < size and frame_end(data, end) <= size)
+                self.deliver(messages, more=is_whole(data, end))
                 return end
         end = frame_end(data, at)
         if end > len(data) and end - at <= max(MOST_HEAD, min(MOST_KEPT, limit)):
@@ -144,14 +144,14 @@ class Inbound(LibraryConnection):
                 return len(data)
         return self._pass_on(data, at, end)
 
-    def _go_on(self, large: LargeMessage, part: bytes | memoryview) -> None:
+    def _go_on(self, large: LargeMessage, part: bytes | memoryview, *, more: bool) -> None:
         """Take more of a large message, and nothing beyond it."""
         large.add(part)
         if not large.missing:
             self._large = None
-            self._finish(large)
+            self._finish(large, more=more)
 
-    def _finish(self, large: LargeMessage) -> None:
+    def _finish(self, large: LargeMessage, *, more: bool) -> None:
         try:
             message = large.message()
         except UnicodeDecodeError:
@@ -159,7 +159,7 @@ class Inbound(LibraryConnection):
             return
         finally:
             large.let_go()
-        self.deliver((message,), more=False)
+        self.deliver((message,), more=more)
 
     def _pass_on(self, data: bytes | memoryview, at: int, end: int) -> int:
         """Give a frame to the library, or as much as is there; return how far."""

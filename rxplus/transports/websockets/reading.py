@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rxplus.transport import Payload
     from rxplus.transports.websockets.memory import Memory
 
-__all__ = ["begin_large", "frame_end", "whole_messages"]
+__all__ = ["begin_large", "frame_end", "is_whole", "whole_messages"]
 
 _WHOLE = (TEXT_FRAME, BINARY_FRAME)
 _MASK = 0x80
@@ -97,6 +97,11 @@ def frame_end(data: bytes, at: int) -> int:
     """
     length, start = _place(data, at)
     return start + length if start <= len(data) else len(data) + 1
+
+
+def is_whole(data: bytes, at: int) -> bool:
+    """Tell whether a frame that begins at ``at`` is there to its end."""
+    return at < len(data) and frame_end(data, at) <= len(data)
 
 
 def begin_large(

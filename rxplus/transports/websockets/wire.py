@@ -111,8 +111,8 @@ class Wire(Keepalive):
             self.deliver((message,), more=True)
 
     def deliver(self, messages: Sequence[Payload], *, more: bool) -> None:
-        if self._batch_sink is not None and self._sink is not None and not more:
-            self._batch_sink(messages)
+        if self._batch_sink is not None and self._sink is not None:
+            self._batch_sink(messages, more=more)
             return
         for message in messages:
             # Looked at each time: who gets one may want no more.
