@@ -699,6 +699,20 @@ def test_batches_tell_whether_more_has_arrived(kind: type[Wire], between: bytes)
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("kind", [Wire, PicowsWire])
+def test_batches_are_not_the_last_before_what_is_refused(kind: type[Wire]) -> None:
+    """It ends the connection, so there is nothing to hurry for."""
+
+    async def check() -> None:
+        wire, batches = await opened(kind, recorder=Batches())
+        assert isinstance(batches, Batches)
+        read_by(wire, text("1") + binary(3, mask=False))
+        assert batches.calls == [([1], True)]
+        wire.connection_lost(None)
+
+    asyncio.run(check())
+
+
 AFTER_LARGE: dict[str, tuple[bytes, list[tuple[list[int], bool]]]] = {
     "nothing": (b"", [([LIMIT], False)]),
     "message": (text("1"), [([LIMIT], True), ([1], False)]),

@@ -171,7 +171,7 @@ class Frames(Outpost, WSProtocol):
         if self._sorter.over:
             return
         super().buffer_updated(nbytes)
-        self._sorter.deliver(more=False)
+        self._sorter.deliver(more=self._output.refused)
         if self._output.refused and not self._sorter.over:
             self._fail()
 
