@@ -9,7 +9,7 @@ from rxplus.runtime import Lease
 
 __all__ = ["Answers"]
 
-Messages = TypeVar("Messages")
+T = TypeVar("T")
 
 _SOMETHING = (None,)
 
@@ -46,7 +46,7 @@ class Answers:
         else:
             self.lease.call_soon(callback)
 
-    def tell(self, take: Callable[[Messages], None], messages: Messages) -> None:
+    def tell(self, take: Callable[[T], None], messages: T) -> None:
         """Have subscribers told of messages, by ``take(messages)``. Loop thread."""
         upcoming = self._upcoming
         if upcoming is None:

@@ -171,18 +171,25 @@ def test_answers_to_what_comes_of_an_answer_take_another_turn(turn: Turn) -> Non
 
 def test_answers_are_calls_to_the_loop_where_it_does_not_show_what_it_has_to_do() -> None:
     """Such as uvloop's."""
-    lease = _LeaseOf(cast("asyncio.AbstractEventLoop", Unknown()))
+    loop = Unknown()
+    answers = Answers(_LeaseOf(cast("asyncio.AbstractEventLoop", loop)))
     heard: list[str] = []
-    answers = Answers(lease)
     answers.tell(lambda what: answers.call_soon(partial(heard.append, what)), "answered")
     assert heard == []
+    (call,) = loop.calls
+    call()
+    assert heard == ["answered"]
 
 
 class Unknown:
-    """A loop of which nothing is known but how to hand over calls, which it does not make."""
+    """A loop of which nothing is known but how to hand over calls."""
 
-    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
-        """Do nothing."""
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], object]] = []
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Keep the call."""
+        self.calls.append(callback)
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, asyncio.SelectorEventLoop])

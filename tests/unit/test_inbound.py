@@ -678,6 +678,20 @@ class Batches(Recorder):
             self.calls.append((sizes, more))
 
 
+def batches_of(kind: type[Wire], *reads: bytes) -> list[tuple[list[int], bool]]:
+    """Have bytes arrive on an open connection; return what came in one call."""
+
+    async def calls() -> list[tuple[list[int], bool]]:
+        batches = Batches()
+        wire, _ = await opened(kind, recorder=batches)
+        for data in reads:
+            read_by(wire, data)
+        wire.connection_lost(None)
+        return batches.calls
+
+    return asyncio.run(calls())
+
+
 IN_BETWEEN = {
     "ping": frame(Opcode.PING, b"p"),
     "fragments": text("", fin=False) + frame(Opcode.CONT, b""),
@@ -688,29 +702,14 @@ IN_BETWEEN = {
 @pytest.mark.parametrize("kind", [Wire, PicowsWire])
 def test_batches_tell_whether_more_has_arrived(kind: type[Wire], between: bytes) -> None:
     """Answers to all of a read are to go out together, and at once."""
-
-    async def check() -> None:
-        wire, batches = await opened(kind, recorder=Batches())
-        assert isinstance(batches, Batches)
-        read_by(wire, text("1") + text("12") + between + text("123") + text("1234")[:-1])
-        assert batches.calls == [([1, 2], True), ([3], False)]
-        wire.connection_lost(None)
-
-    asyncio.run(check())
+    data = text("1") + text("12") + between + text("123") + text("1234")[:-1]
+    assert batches_of(kind, data) == [([1, 2], True), ([3], False)]
 
 
 @pytest.mark.parametrize("kind", [Wire, PicowsWire])
 def test_batches_are_not_the_last_before_what_is_refused(kind: type[Wire]) -> None:
     """It ends the connection, so there is nothing to hurry for."""
-
-    async def check() -> None:
-        wire, batches = await opened(kind, recorder=Batches())
-        assert isinstance(batches, Batches)
-        read_by(wire, text("1") + binary(3, mask=False))
-        assert batches.calls == [([1], True)]
-        wire.connection_lost(None)
-
-    asyncio.run(check())
+    assert batches_of(kind, text("1") + binary(3, mask=False)) == [([1], True)]
 
 
 AFTER_LARGE: dict[str, tuple[bytes, list[tuple[list[int], bool]]]] = {
@@ -726,27 +725,10 @@ def test_batches_tell_what_has_arrived_after_a_large_message(
     rest: bytes, calls: list[tuple[list[int], bool]]
 ) -> None:
     """Its end comes in the middle of a read like that of any other."""
-
-    async def check() -> None:
-        wire, batches = await opened(recorder=Batches())
-        assert isinstance(batches, Batches)
-        data = binary(LIMIT)
-        read_by(wire, data[:-5])
-        read_by(wire, data[-5:] + rest)
-        assert batches.calls == calls
-        wire.connection_lost(None)
-
-    asyncio.run(check())
+    data = binary(LIMIT)
+    assert batches_of(Wire, data[:-5], data[-5:] + rest) == calls
 
 
 def test_batches_of_what_the_library_reads_are_never_known_to_be_the_last() -> None:
     """It shows one message after the other."""
-
-    async def check() -> None:
-        wire, batches = await opened(LibraryWire, recorder=Batches())
-        assert isinstance(batches, Batches)
-        read_by(wire, text("1") + text("12"))
-        assert batches.calls == [([1], True), ([2], True)]
-        wire.connection_lost(None)
-
-    asyncio.run(check())
+    assert batches_of(LibraryWire, text("1") + text("12")) == [([1], True), ([2], True)]
